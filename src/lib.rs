@@ -1,0 +1,17 @@
+//! Lucid: the firmware that turns a Raspberry Pi into a database appliance.
+//!
+//! The rooms of this crate stand on floors; a room may import only rooms of lower floors
+//! (`docs/architecture.md`, checked by `tests/architecture.rs`).
+
+pub mod api;
+pub mod board;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod fsx;
+pub mod journal;
+pub mod paths;
+pub mod status;
+pub mod supervisor;
+pub mod tuning;
+pub mod units;

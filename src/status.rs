@@ -1,0 +1,484 @@
+//! The one snapshot of the appliance's state.
+//!
+//! Rooms publish into a [`StatusHub`]; panel, API, CLI and metrics read the [`Status`] it holds
+//! and nothing else, so a LED, a page and a journal line can never disagree. The JSON shape is a
+//! contract (`docs/architecture.md`).
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+/// The whole appliance in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplianceState {
+    /// Some datastore is not ready yet and none has failed.
+    Starting,
+    /// Every enabled datastore is ready and nothing critical is known.
+    Ready,
+    /// Serving, but something a person must know is wrong.
+    Degraded,
+    /// At least one datastore cannot serve without a person.
+    Failed,
+    /// Shutting down on request.
+    Stopping,
+}
+
+/// Where a datastore stands in its lifecycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatastoreState {
+    /// Not running, by request.
+    Stopped,
+    /// Checking preconditions, making directories, rendering configuration.
+    Preparing,
+    /// Its process runs but has not yet passed the readiness probe.
+    Starting,
+    /// Passed a real write and read.
+    Ready,
+    /// Up, but something a person must know is wrong.
+    Degraded,
+    /// Asked to stop, not gone yet.
+    Stopping,
+    /// Waiting before the next start after a failure.
+    Backoff,
+    /// Crash loop: retried rarely, a person is needed.
+    Failed,
+    /// A precondition is missing; starts by itself once it holds.
+    Blocked,
+}
+
+/// The last probe of a datastore.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Whether the engine answered correctly within its deadline.
+    pub ok: bool,
+    /// Round trip in milliseconds; absent when it failed.
+    pub latency_ms: Option<f64>,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// One datastore.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Datastore {
+    /// `document`, `cache` or `search`.
+    pub name: String,
+    /// The program that plays the role: `secantus`, `redis`, …
+    pub engine: String,
+    /// As the engine reports it; absent until it was detected.
+    pub engine_version: Option<String>,
+    /// Lifecycle state.
+    pub state: DatastoreState,
+    /// Process id while it runs.
+    pub pid: Option<i32>,
+    /// `host:port` for clients.
+    pub endpoint: String,
+    /// Unplanned restarts since the supervisor's start.
+    pub restarts: u64,
+    /// Resident memory of the process group's leader.
+    pub rss_bytes: Option<u64>,
+    /// The planned limit (`memory.max`).
+    pub memory_max_bytes: Option<u64>,
+    /// Last probe.
+    pub probe: Option<Probe>,
+    /// Why it is in this state and what to do, for every state but `ready`.
+    pub reason: Option<String>,
+}
+
+/// What the machine is, as far as a reader of the status needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BoardSummary {
+    /// `Raspberry Pi 4 Model B Rev 1.4`, or the machine's own name.
+    pub model: String,
+    /// RAM that the kernel has.
+    pub memory_bytes: u64,
+    /// Kernel page size in bytes.
+    pub page_size: u64,
+    /// SoC temperature in degrees Celsius; absent where no sensor is readable.
+    pub temperature_celsius: Option<f64>,
+    /// Currently throttled; absent where the board cannot tell.
+    pub throttled: Option<bool>,
+    /// Supply voltage too low now; absent where the board cannot tell.
+    pub undervoltage: Option<bool>,
+    /// Whether the wall clock was ever set.
+    pub clock_set: bool,
+    /// True when nothing of this is real hardware.
+    pub simulated: bool,
+}
+
+/// State of all kernel knobs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TuningState {
+    /// Every knob reads back as wanted.
+    Applied,
+    /// A knob was changed behind our back and is not repaired yet.
+    Drifted,
+    /// Some knob could not be set here.
+    Partial,
+    /// Tuning is switched off.
+    Off,
+}
+
+/// One kernel knob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Knob {
+    /// Stable name, such as `vm.max_map_count`.
+    pub name: String,
+    /// The value the plan wants.
+    pub wanted: String,
+    /// The value read back; absent where it cannot be read.
+    pub found: Option<String>,
+    /// Whether found satisfies wanted.
+    pub ok: bool,
+    /// Why wanted, or why it could not be set.
+    pub reason: String,
+}
+
+/// Tuning as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Summary.
+    pub state: TuningState,
+    /// Every knob of the plan.
+    pub knobs: Vec<Knob>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Name, unique.
+    pub name: String,
+    /// Kind of content, such as `mongodb` or `redis`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `healthy`, `warning`, `critical` or `missing`.
+    pub state: String,
+    /// Bytes in use; absent where it cannot be told.
+    pub used_bytes: Option<u64>,
+    /// Quota; absent where none is enforced.
+    pub quota_bytes: Option<u64>,
+    /// Share of the quota, or of the file system where there is none.
+    pub percent: Option<f64>,
+    /// Whether it is a mount of its own.
+    pub mounted: bool,
+}
+
+/// Backups; all absent until a backup ran.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Last good backup, RFC 3339.
+    pub last: Option<String>,
+    /// Next planned run, RFC 3339.
+    pub next: Option<String>,
+    /// Result of the last run.
+    pub last_result: Option<String>,
+    /// Last restore drill, RFC 3339.
+    pub last_drill: Option<String>,
+}
+
+/// What the panel shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Panel {
+    /// Driver in use; `none` where there is no panel.
+    pub driver: String,
+    /// Pattern shown.
+    pub pattern: String,
+}
+
+/// How bad an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Should be known.
+    Warning,
+    /// Needs a person now.
+    Critical,
+}
+
+/// Something a person should know, until it is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Stable id of this condition and subject, such as `limit-not-enforced:cache`.
+    pub id: String,
+    /// How bad.
+    pub severity: Severity,
+    /// The datastore, knob, volume or device concerned.
+    pub subject: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub action: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// The snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of `lucid`.
+    pub version: String,
+    /// Summary, always derived from the rest; see [`Status::derive`].
+    pub state: ApplianceState,
+    /// When `state` last changed, RFC 3339.
+    pub since: String,
+    /// Since the supervisor's start, on the monotonic clock.
+    pub uptime_seconds: u64,
+    /// The machine.
+    pub board: BoardSummary,
+    /// Enabled datastores, in start order.
+    pub datastores: Vec<Datastore>,
+    /// Kernel knobs.
+    pub tuning: Tuning,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Backups.
+    pub backup: Backup,
+    /// Panel.
+    pub panel: Panel,
+    /// Open alerts, oldest first.
+    pub alerts: Vec<Alert>,
+}
+
+impl Status {
+    /// The summary of everything else. `stopping` is decided by the caller, since only the
+    /// supervisor knows that it was asked to stop.
+    pub fn derive(&self) -> ApplianceState {
+        use DatastoreState as D;
+        let any = |wanted: &[D]| self.datastores.iter().any(|d| wanted.contains(&d.state));
+        if any(&[D::Failed, D::Blocked]) {
+            ApplianceState::Failed
+        } else if any(&[D::Degraded, D::Backoff])
+            || self.alerts.iter().any(|a| a.severity == Severity::Critical)
+        {
+            ApplianceState::Degraded
+        } else if self.datastores.is_empty() || any(&[D::Preparing, D::Starting]) {
+            ApplianceState::Starting
+        } else if any(&[D::Stopping, D::Stopped]) {
+            ApplianceState::Degraded
+        } else {
+            ApplianceState::Ready
+        }
+    }
+}
+
+/// Holds the snapshot; cheap to clone, every clone publishes into the same one.
+#[derive(Debug, Clone)]
+pub struct StatusHub {
+    sender: watch::Sender<Status>,
+    started: Instant,
+}
+
+impl StatusHub {
+    /// A hub for a supervisor that starts now.
+    pub fn new(board: BoardSummary) -> Self {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: ApplianceState::Starting,
+            since: now_rfc3339(),
+            uptime_seconds: 0,
+            board,
+            datastores: Vec::new(),
+            tuning: Tuning {
+                state: TuningState::Off,
+                knobs: Vec::new(),
+            },
+            volumes: Vec::new(),
+            backup: Backup::default(),
+            panel: Panel {
+                driver: "none".to_owned(),
+                pattern: "none".to_owned(),
+            },
+            alerts: Vec::new(),
+        };
+        Self {
+            sender: watch::Sender::new(status),
+            started: Instant::now(),
+        }
+    }
+
+    /// Changes the snapshot; the summary follows by itself. Readers wake only on a real change.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.sender.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            if status.state != ApplianceState::Stopping {
+                status.state = status.derive();
+            }
+            if status.state != before.state {
+                status.since = now_rfc3339();
+            }
+            *status != before
+        });
+    }
+
+    /// Changes one datastore's entry; does nothing if it is not there.
+    pub fn update_datastore(&self, name: &str, change: impl FnOnce(&mut Datastore)) {
+        self.update(|status| {
+            if let Some(datastore) = status.datastores.iter_mut().find(|d| d.name == name) {
+                change(datastore);
+            }
+        });
+    }
+
+    /// Marks the appliance as stopping; the summary stays so from then on.
+    pub fn set_stopping(&self) {
+        self.update(|status| status.state = ApplianceState::Stopping);
+    }
+
+    /// Opens an alert, or refreshes its text keeping the time it was opened. Returns whether it
+    /// is new.
+    pub fn raise(&self, alert: Alert) -> bool {
+        let mut new = true;
+        self.update(|status| {
+            if let Some(open) = status.alerts.iter_mut().find(|a| a.id == alert.id) {
+                new = false;
+                let since = std::mem::take(&mut open.since);
+                *open = Alert { since, ..alert };
+            } else {
+                status.alerts.push(alert);
+            }
+        });
+        new
+    }
+
+    /// Closes the alert with this id. Returns whether it was open.
+    pub fn clear(&self, id: &str) -> bool {
+        let mut cleared = false;
+        self.update(|status| {
+            let before = status.alerts.len();
+            status.alerts.retain(|a| a.id != id);
+            cleared = status.alerts.len() != before;
+        });
+        cleared
+    }
+
+    /// The snapshot now, with the uptime filled in.
+    pub fn snapshot(&self) -> Status {
+        let mut status = self.sender.borrow().clone();
+        status.uptime_seconds = self.started.elapsed().as_secs();
+        status
+    }
+
+    /// Wakes on every change.
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
+        self.sender.subscribe()
+    }
+}
+
+impl Alert {
+    /// An alert that begins now.
+    pub fn new(
+        id: impl Into<String>,
+        severity: Severity,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+        action: impl Into<String>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            severity,
+            subject: subject.into(),
+            message: message.into(),
+            action: action.into(),
+            since: now_rfc3339(),
+        }
+    }
+}
+
+/// The wall clock now, RFC 3339 in UTC with seconds.
+pub fn now_rfc3339() -> String {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0);
+    now.ok()
+        .and_then(|now| now.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn board() -> BoardSummary {
+        BoardSummary {
+            model: "test".to_owned(),
+            memory_bytes: 1 << 30,
+            page_size: 4096,
+            temperature_celsius: None,
+            throttled: None,
+            undervoltage: None,
+            clock_set: true,
+            simulated: true,
+        }
+    }
+
+    fn datastore(name: &str, state: DatastoreState) -> Datastore {
+        Datastore {
+            name: name.to_owned(),
+            engine: "redis".to_owned(),
+            engine_version: None,
+            state,
+            pid: None,
+            endpoint: "127.0.0.1:6379".to_owned(),
+            restarts: 0,
+            rss_bytes: None,
+            memory_max_bytes: None,
+            probe: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn health_is_never_claimed_while_a_datastore_is_not_ready() {
+        use DatastoreState as D;
+        let hub = StatusHub::new(board());
+        for (state, expected) in [
+            (D::Ready, ApplianceState::Ready),
+            (D::Starting, ApplianceState::Starting),
+            (D::Preparing, ApplianceState::Starting),
+            (D::Degraded, ApplianceState::Degraded),
+            (D::Backoff, ApplianceState::Degraded),
+            (D::Stopped, ApplianceState::Degraded),
+            (D::Failed, ApplianceState::Failed),
+            (D::Blocked, ApplianceState::Failed),
+        ] {
+            hub.update(|s| {
+                s.datastores = vec![datastore("document", D::Ready), datastore("cache", state)];
+            });
+            assert_eq!(hub.snapshot().state, expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_critical_alert_degrades_and_its_end_restores() {
+        let hub = StatusHub::new(board());
+        hub.update(|s| s.datastores = vec![datastore("cache", DatastoreState::Ready)]);
+        assert!(hub.raise(Alert::new("x", Severity::Critical, "disk", "m", "a")));
+        assert!(!hub.raise(Alert::new("x", Severity::Critical, "disk", "m2", "a")));
+        assert_eq!(hub.snapshot().state, ApplianceState::Degraded);
+        assert!(hub.clear("x"));
+        assert_eq!(hub.snapshot().state, ApplianceState::Ready);
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_wakes_nobody() {
+        let hub = StatusHub::new(board());
+        let mut reader = hub.subscribe();
+        reader.mark_unchanged();
+        hub.update(|_| {});
+        assert!(!reader.has_changed().unwrap());
+        hub.update(|s| s.board.clock_set = false);
+        assert!(reader.has_changed().unwrap());
+    }
+
+    #[test]
+    fn times_are_rfc3339_in_utc() {
+        let now = now_rfc3339();
+        assert!(now.len() == 20 && now.ends_with('Z'), "{now}");
+    }
+}
