@@ -66,6 +66,11 @@ impl Limits {
         Self { base: prepared.map(|()| base) }
     }
 
+    /// No limits, for `reason`.
+    pub(super) fn none(reason: &str) -> Self {
+        Self { base: Err(reason.to_owned()) }
+    }
+
     /// Makes the cgroup of `role` with its limits. Blocks on sysfs only.
     pub(super) fn enforce(&self, role: Role, memory: EngineMemory) -> Enforced {
         let base = match &self.base {
