@@ -76,7 +76,9 @@ impl Client {
         path: &str,
         limit: Option<Duration>,
     ) -> Result<Response, ClientError> {
-        let mut request = self.http.request(method, format!("http://lucid{BASE}{path}"));
+        let mut request = self
+            .http
+            .request(method, format!("http://lucid{BASE}{path}"));
         if let Some(limit) = limit {
             request = request.timeout(limit);
         }
@@ -102,12 +104,18 @@ impl Client {
                 return if io.kind() == ErrorKind::PermissionDenied {
                     ClientError::Denied(self.socket.clone())
                 } else {
-                    ClientError::NotRunning { socket: self.socket.clone(), cause: io.to_string() }
+                    ClientError::NotRunning {
+                        socket: self.socket.clone(),
+                        cause: io.to_string(),
+                    }
                 };
             }
             source = cause.source();
         }
-        ClientError::NotRunning { socket: self.socket.clone(), cause: error.to_string() }
+        ClientError::NotRunning {
+            socket: self.socket.clone(),
+            cause: error.to_string(),
+        }
     }
 
     /// The status snapshot.
@@ -116,7 +124,10 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
         let response = self.call(Method::GET, "/status", Some(LIMIT)).await?;
-        response.json().await.map_err(|error| ClientError::Answer(error.to_string()))
+        response
+            .json()
+            .await
+            .map_err(|error| ClientError::Answer(error.to_string()))
     }
 
     /// `start`, `stop` or `restart`; returns when the command was taken.
@@ -124,7 +135,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn act(&self, role: Role, action: &str) -> Result<(), ClientError> {
-        self.call(Method::POST, &format!("/datastores/{role}/{action}"), Some(LIMIT)).await?;
+        self.call(
+            Method::POST,
+            &format!("/datastores/{role}/{action}"),
+            Some(LIMIT),
+        )
+        .await?;
         Ok(())
     }
 

@@ -55,7 +55,10 @@ struct Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let error = ErrorDetail { code: self.code.to_owned(), message: self.message };
+        let error = ErrorDetail {
+            code: self.code.to_owned(),
+            message: self.message,
+        };
         (self.status, Json(ErrorBody { error })).into_response()
     }
 }
@@ -68,7 +71,11 @@ impl From<CommandError> for Failure {
             CommandError::Refused(_) => (StatusCode::CONFLICT, "LUCID_ERR_REFUSED"),
             CommandError::Config(_) => (StatusCode::UNPROCESSABLE_ENTITY, "LUCID_ERR_CONFIG"),
         };
-        Self { status, code, message: error.to_string() }
+        Self {
+            status,
+            code,
+            message: error.to_string(),
+        }
     }
 }
 
@@ -111,16 +118,19 @@ async fn status(State(handle): State<Handle>) -> Json<Status> {
 }
 
 fn role(name: &str) -> Result<Role, Failure> {
-    Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| Failure {
-        status: StatusCode::NOT_FOUND,
-        code: "LUCID_ERR_NOT_FOUND",
-        message: format!("there is no datastore {name:?}; there are document, cache and search"),
-    })
+    Role::ALL
+        .into_iter()
+        .find(|role| role.name() == name)
+        .ok_or_else(|| Failure {
+            status: StatusCode::NOT_FOUND,
+            code: "LUCID_ERR_NOT_FOUND",
+            message: format!(
+                "there is no datastore {name:?}; there are document, cache and search"
+            ),
+        })
 }
 
-async fn limited<T>(
-    work: impl Future<Output = Result<T, CommandError>>,
-) -> Result<T, Failure> {
+async fn limited<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, Failure> {
     match tokio::time::timeout(COMMAND_LIMIT, work).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Failure {
@@ -188,7 +198,11 @@ async fn logs(
 ) -> Result<Response, Failure> {
     let lines = handle.lines(role(&name)?)?;
     let follower = query.follow.then(|| lines.follow());
-    let first = lines.last(query.lines).iter().map(to_json).collect::<String>();
+    let first = lines
+        .last(query.lines)
+        .iter()
+        .map(to_json)
+        .collect::<String>();
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     let Some(follower) = follower else {
         return Ok((headers, first).into_response());

@@ -31,15 +31,15 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, verdict: Verdict, subject: &str, message: impl Into<String>) {
-        self.0.push(Finding { subject: subject.to_owned(), verdict, message: message.into() });
+        self.0.push(Finding {
+            subject: subject.to_owned(),
+            verdict,
+            message: message.into(),
+        });
     }
 }
 
-pub(super) fn run(
-    paths: &Paths,
-    config: Option<&Path>,
-    out: &mut Out,
-) -> Result<Done, CliError> {
+pub(super) fn run(paths: &Paths, config: Option<&Path>, out: &mut Out) -> Result<Done, CliError> {
     let board = Board::read(Path::new("/"))?;
     let mut findings = Findings(Vec::new());
     look_at_board(&board, &Signals::read(Path::new("/")), &mut findings);
@@ -60,11 +60,18 @@ pub(super) fn run(
                 Verdict::Bad => ("BAD ", Colour::Red),
             };
             let mark = out.paint(colour, mark);
-            out.line(&format!("{mark} {:<16} {}", finding.subject, finding.message))?;
+            out.line(&format!(
+                "{mark} {:<16} {}",
+                finding.subject, finding.message
+            ))?;
         }
     }
     let worst = findings.0.iter().map(|finding| finding.verdict).max();
-    Ok(if worst == Some(Verdict::Bad) { Done::Failed } else { Done::Well })
+    Ok(if worst == Some(Verdict::Bad) {
+        Done::Failed
+    } else {
+        Done::Well
+    })
 }
 
 fn look_at_board(board: &Board, signals: &Signals, findings: &mut Findings) {
@@ -82,8 +89,7 @@ fn look_at_board(board: &Board, signals: &Signals, findings: &mut Findings) {
     findings.add(Verdict::Good, "board", about);
     for disk in &board.disks {
         let model = disk.model.as_deref().unwrap_or("unnamed");
-        let message =
-            format!("{model}, {:?}, {}", disk.kind, human_bytes(disk.size_bytes));
+        let message = format!("{model}, {:?}, {}", disk.kind, human_bytes(disk.size_bytes));
         if disk.read_only {
             findings.add(Verdict::Warning, &disk.name, message + ", write-protected");
         } else {
@@ -98,7 +104,11 @@ fn look_at_board(board: &Board, signals: &Signals, findings: &mut Findings) {
     }
     if let Some(celsius) = signals.temperature_celsius {
         // The firmware of a Pi begins to throttle at 80 °C.
-        let verdict = if celsius >= 80.0 { Verdict::Warning } else { Verdict::Good };
+        let verdict = if celsius >= 80.0 {
+            Verdict::Warning
+        } else {
+            Verdict::Good
+        };
         findings.add(verdict, "temperature", format!("{celsius:.1} °C"));
     }
     match signals.undervoltage {
@@ -135,7 +145,11 @@ fn look_at_root(paths: &Paths, findings: &mut Findings) {
     }
     let writable = nix::unistd::access(existing, nix::unistd::AccessFlags::W_OK);
     match writable {
-        Ok(()) => findings.add(Verdict::Good, "root", format!("{} is writable", root.display())),
+        Ok(()) => findings.add(
+            Verdict::Good,
+            "root",
+            format!("{} is writable", root.display()),
+        ),
         Err(errno) => findings.add(
             Verdict::Bad,
             "root",
@@ -164,8 +178,16 @@ fn look_at_engines(plan: &Plan, findings: &mut Findings) {
                     ),
                 );
                 for found in engine.preflight(&detected, &plan.board) {
-                    let verdict = if found.blocks { Verdict::Bad } else { Verdict::Warning };
-                    findings.add(verdict, subject, format!("{}; {}", found.message, found.remedy));
+                    let verdict = if found.blocks {
+                        Verdict::Bad
+                    } else {
+                        Verdict::Warning
+                    };
+                    findings.add(
+                        verdict,
+                        subject,
+                        format!("{}; {}", found.message, found.remedy),
+                    );
                 }
             }
             Err(error) => findings.add(Verdict::Bad, subject, error.to_string()),
@@ -180,7 +202,10 @@ fn look_at_knobs(plan: &Plan, findings: &mut Findings) {
         findings.add(
             Verdict::Warning,
             &knob.name,
-            format!("{found}, wanted {}: the supervisor sets it when it may", knob.wanted),
+            format!(
+                "{found}, wanted {}: the supervisor sets it when it may",
+                knob.wanted
+            ),
         );
     }
 }

@@ -17,11 +17,10 @@ use serde_json::json;
 use crate::api::{Client, ClientError};
 use crate::board::{Board, BoardError};
 use crate::config::{Config, ConfigError, DEFAULT_FILE, MemoryPlan, Role};
-use crate::engine;
 use crate::fsx::FsError;
 use crate::paths::Paths;
 use crate::status::DatastoreState;
-use crate::supervisor::{self, SetupError, credentials};
+use crate::supervisor::{self, SetupError};
 use args::{Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand};
 use output::Out;
 
@@ -85,8 +84,11 @@ pub fn main() -> ExitCode {
             Done::Well
         }
         Err(error) => {
-            let done =
-                if matches!(error, CliError::Refused(_)) { Done::Refused } else { Done::Failed };
+            let done = if matches!(error, CliError::Refused(_)) {
+                Done::Refused
+            } else {
+                Done::Failed
+            };
             let mut out = Out::new(json);
             let _ = out.error(&error.to_string());
             done
@@ -108,9 +110,11 @@ fn run(args: Args) -> Result<Done, CliError> {
         Command::Doctor => doctor::run(&paths, args.config.as_deref(), &mut out),
         Command::Tune { command } => tune::run(&paths, args.config.as_deref(), command, &mut out),
         Command::Datastore { command } => block_on(datastore(&paths, command, &mut out)),
-        Command::Logs { name, follow, lines } => {
-            block_on(logs(&paths, name, follow, lines, &mut out))
-        }
+        Command::Logs {
+            name,
+            follow,
+            lines,
+        } => block_on(logs(&paths, name, follow, lines, &mut out)),
         Command::Config { command } => config(&paths, args.config, command, &mut out),
         Command::Credentials { command } => {
             credentials_command(&paths, args.config, command, &mut out)
@@ -133,8 +137,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = runtime()
-        .map_err(|error| CliError::Other(format!("cannot start the runtime: {error}")))?;
+    let runtime =
+        runtime().map_err(|error| CliError::Other(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
@@ -162,7 +166,11 @@ async fn datastore(
         DatastoreCommand::Restart { name } => ("restart", name),
     };
     let before = client.status().await?;
-    let old_pid = before.datastores.iter().find(|d| d.name == name.name()).and_then(|d| d.pid);
+    let old_pid = before
+        .datastores
+        .iter()
+        .find(|d| d.name == name.name())
+        .and_then(|d| d.pid);
     client.act(name, action).await?;
     let began = Instant::now();
     // The command is taken; what it leads to shows in the status.
@@ -170,7 +178,9 @@ async fn datastore(
         tokio::time::sleep(Duration::from_millis(50)).await;
         let status = client.status().await?;
         let Some(entry) = status.datastores.iter().find(|d| d.name == name.name()) else {
-            return Err(CliError::Other(format!("datastore {name} went away meanwhile")));
+            return Err(CliError::Other(format!(
+                "datastore {name} went away meanwhile"
+            )));
         };
         let settled = match entry.state {
             DatastoreState::Stopped => action == "stop",
@@ -188,7 +198,10 @@ async fn datastore(
                 out.line(&status::datastore_line(entry))?;
             }
             let well = settled
-                && !matches!(entry.state, DatastoreState::Failed | DatastoreState::Blocked);
+                && !matches!(
+                    entry.state,
+                    DatastoreState::Failed | DatastoreState::Blocked
+                );
             return Ok(if well { Done::Well } else { Done::Unhealthy });
         }
     }
@@ -227,7 +240,11 @@ fn config(
             let board = Board::read(std::path::Path::new("/"))?;
             MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "file": path, "valid": true }))? {
-                let what = if path.exists() { "is valid" } else { "is not there; defaults hold" };
+                let what = if path.exists() {
+                    "is valid"
+                } else {
+                    "is not there; defaults hold"
+                };
                 out.line(&format!("{} {what}", path.display()))?;
             }
         }
@@ -242,11 +259,10 @@ fn config(
                 return Ok(Done::Well);
             }
             let board = Board::read(std::path::Path::new("/"))?;
-            let plan =
-                MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
+            let plan = MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "config": config, "memory_plan": plan }))? {
-                let text = toml::to_string(&config)
-                    .map_err(|error| CliError::Other(error.to_string()))?;
+                let text =
+                    toml::to_string(&config).map_err(|error| CliError::Other(error.to_string()))?;
                 out.text(&text)?;
                 out.text(&status::memory_table(&plan))?;
             }
@@ -265,13 +281,12 @@ fn credentials_command(
         CredentialsCommand::Show { name } => {
             let path = file.clone().unwrap_or_else(|| paths.config_file());
             let config = Config::load(&path, file.is_some())?;
-            let credentials = credentials::load(paths, name).map_err(|error| {
-                CliError::Credentials(format!(
-                    "{error}; credentials are made at the first start of the datastore"
-                ))
-            })?;
-            let common = config.common(name);
-            let uri = engine::of(common.engine).uri(&config, &credentials);
+            let (uri, credentials) =
+                supervisor::client_uri(paths, &config, name).map_err(|error| {
+                    CliError::Credentials(format!(
+                        "{error}; credentials are made at the first start of the datastore"
+                    ))
+                })?;
             let shown = json!({
                 "datastore": name,
                 "user": credentials.client.user,

@@ -44,7 +44,11 @@ impl Out {
 
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
         io::stdout().lock().write_all(text.as_bytes())?;
-        if text.ends_with('\n') { io::stdout().lock().flush() } else { Ok(()) }
+        if text.ends_with('\n') {
+            io::stdout().lock().flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Errors go to stderr; with `--json` the answer is an object with `error`.

@@ -8,9 +8,7 @@ use super::{CliError, Done};
 use crate::api::Client;
 use crate::config::MemoryPlan;
 use crate::paths::Paths;
-use crate::status::{
-    ApplianceState, Datastore, DatastoreState, Severity, Status, TuningState,
-};
+use crate::status::{ApplianceState, Datastore, DatastoreState, Severity, Status, TuningState};
 use crate::units::human_bytes;
 
 pub(super) async fn run(paths: &Paths, out: &mut Out, watch: bool) -> Result<Done, CliError> {
@@ -63,7 +61,11 @@ pub(super) fn view(status: &Status, out: &Out) -> String {
             DatastoreState::Stopped => Colour::Dim,
             _ => Colour::Yellow,
         };
-        let _ = writeln!(text, "  {} {line}", out.paint(colour, mark(datastore.state)));
+        let _ = writeln!(
+            text,
+            "  {} {line}",
+            out.paint(colour, mark(datastore.state))
+        );
         if let Some(reason) = &datastore.reason {
             let _ = writeln!(text, "      {}", out.paint(colour, reason));
         }
@@ -71,7 +73,10 @@ pub(super) fn view(status: &Status, out: &Out) -> String {
     let _ = writeln!(text, "\n  tuning   {}", tuning_line(status));
     for knob in status.tuning.knobs.iter().filter(|knob| !knob.ok) {
         let found = knob.found.as_deref().unwrap_or("unreadable");
-        let line = format!("{}: wanted {}, found {found}; {}", knob.name, knob.wanted, knob.reason);
+        let line = format!(
+            "{}: wanted {}, found {found}; {}",
+            knob.name, knob.wanted, knob.reason
+        );
         let _ = writeln!(text, "      {}", out.paint(Colour::Yellow, &line));
     }
     if !status.volumes.is_empty() {
@@ -148,9 +153,9 @@ pub(super) fn datastore_line(d: &Datastore) -> String {
         None => d.engine.clone(),
     };
     let latency = match &d.probe {
-        Some(probe) if probe.ok => {
-            probe.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"))
-        }
+        Some(probe) if probe.ok => probe
+            .latency_ms
+            .map_or_else(String::new, |ms| format!("{ms:.1} ms")),
         _ => "-".to_owned(),
     };
     let memory = match (d.rss_bytes, d.memory_max_bytes) {
@@ -200,7 +205,13 @@ pub(super) fn memory_table(plan: &MemoryPlan) -> String {
         "memory.high",
         "cache"
     );
-    let _ = writeln!(text, "# {:<10} {:<14} {:>12}", "reserve", "", human_bytes(plan.reserve));
+    let _ = writeln!(
+        text,
+        "# {:<10} {:<14} {:>12}",
+        "reserve",
+        "",
+        human_bytes(plan.reserve)
+    );
     for share in &plan.shares {
         let _ = writeln!(
             text,

@@ -17,9 +17,11 @@ pub(super) fn run(
     simulate: bool,
 ) -> Result<Done, CliError> {
     journal::init();
-    for (dir, mode) in
-        [(paths.etc(), 0o755), (paths.run(), 0o755), (paths.data(), 0o755)]
-    {
+    for (dir, mode) in [
+        (paths.etc(), 0o755),
+        (paths.run(), 0o755),
+        (paths.data(), 0o755),
+    ] {
         fsx::create_dir(&dir, mode).map_err(supervisor::SetupError::Root)?;
     }
     let _lock = Lock::take(&paths.lock())?;
@@ -27,7 +29,11 @@ pub(super) fn run(
         (Board::simulated(), Signals::simulated(), None)
     } else {
         let root = Path::new("/");
-        (Board::read(root)?, Signals::read(root), Some(root.to_path_buf()))
+        (
+            Board::read(root)?,
+            Signals::read(root),
+            Some(root.to_path_buf()),
+        )
     };
     let make_plan = {
         let paths = paths.clone();

@@ -32,14 +32,22 @@ pub(super) fn run(
                 )),
                 other => other.into(),
             })?;
-            if matches!(command, TuneCommand::Apply) { tuner.apply() } else { tuner.revert() }
+            if matches!(command, TuneCommand::Apply) {
+                tuner.apply()
+            } else {
+                tuner.revert()
+            }
         }
     };
     if !out.json(&report.tuning)? {
         print(&report.tuning, out)?;
     }
     let off = matches!(command, TuneCommand::Plan | TuneCommand::Revert);
-    let well = off || !matches!(report.tuning.state, TuningState::Drifted | TuningState::Partial);
+    let well = off
+        || !matches!(
+            report.tuning.state,
+            TuningState::Drifted | TuningState::Partial
+        );
     Ok(if well { Done::Well } else { Done::Unhealthy })
 }
 

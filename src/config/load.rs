@@ -103,7 +103,10 @@ impl Config {
             }
             Err(error) => vec![source.explain(&error)],
         };
-        Err(ConfigError::Invalid { file: file.to_path_buf(), problems })
+        Err(ConfigError::Invalid {
+            file: file.to_path_buf(),
+            problems,
+        })
     }
 }
 
@@ -115,12 +118,19 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, tree: DeTable::parse(text).ok() }
+        Self {
+            text,
+            tree: DeTable::parse(text).ok(),
+        }
     }
 
     fn line(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        self.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.text.as_bytes()[..end]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1
     }
 
     /// A parser's or deserializer's error with the key around its position.
@@ -143,7 +153,12 @@ impl<'a> Source<'a> {
             Some((_, allowed)) => allowed.to_owned(),
             None => message,
         };
-        Problem { line: Some(self.line(span.start)), key, found, allowed }
+        Problem {
+            line: Some(self.line(span.start)),
+            key,
+            found,
+            allowed,
+        }
     }
 
     /// Line and text of a dotted key, where the file has it.
@@ -166,7 +181,10 @@ impl<'a> Source<'a> {
 
     /// Rules that types alone do not carry.
     fn check(&self, config: &Config) -> Vec<Problem> {
-        let mut rules = Rules { source: self, problems: Vec::new() };
+        let mut rules = Rules {
+            source: self,
+            problems: Vec::new(),
+        };
         rules.datastores(config);
         rules.document(config);
         rules.cache(config);
@@ -207,7 +225,12 @@ impl Rules<'_> {
             Some((line, text)) => (Some(line), text),
             None => (None, format!("{found} (default)")),
         };
-        self.problems.push(Problem { line, key: key.to_owned(), found, allowed: allowed.into() });
+        self.problems.push(Problem {
+            line,
+            key: key.to_owned(),
+            found,
+            allowed: allowed.into(),
+        });
     }
 
     fn span(&mut self, key: &str, value: Span, min: &str, max: &str) {
@@ -276,7 +299,12 @@ impl Rules<'_> {
             &document.replica_set,
             "1 to 64 letters, digits, - or _",
         );
-        self.span("datastore.document.oplog_retention", document.oplog_retention, "1m", "30d");
+        self.span(
+            "datastore.document.oplog_retention",
+            document.oplog_retention,
+            "1m",
+            "30d",
+        );
     }
 
     fn cache(&mut self, config: &Config) {
@@ -316,20 +344,60 @@ impl Rules<'_> {
 
     fn times(&mut self, config: &Config) {
         let supervisor = &config.supervisor;
-        self.span("tuning.check_interval", config.tuning.check_interval, "1s", "1h");
-        self.span("supervisor.start_timeout", supervisor.start_timeout, "1s", "1h");
-        self.span("supervisor.stop_timeout", supervisor.stop_timeout, "1s", "10m");
-        self.span("supervisor.backoff_min", supervisor.backoff_min, "10ms", "1m");
-        self.span("supervisor.backoff_max", supervisor.backoff_max, "100ms", "1h");
+        self.span(
+            "tuning.check_interval",
+            config.tuning.check_interval,
+            "1s",
+            "1h",
+        );
+        self.span(
+            "supervisor.start_timeout",
+            supervisor.start_timeout,
+            "1s",
+            "1h",
+        );
+        self.span(
+            "supervisor.stop_timeout",
+            supervisor.stop_timeout,
+            "1s",
+            "10m",
+        );
+        self.span(
+            "supervisor.backoff_min",
+            supervisor.backoff_min,
+            "10ms",
+            "1m",
+        );
+        self.span(
+            "supervisor.backoff_max",
+            supervisor.backoff_max,
+            "100ms",
+            "1h",
+        );
         self.require(
             supervisor.backoff_min <= supervisor.backoff_max,
             "supervisor.backoff_min",
             &supervisor.backoff_min.to_string(),
             format!("at most supervisor.backoff_max, {}", supervisor.backoff_max),
         );
-        self.span("supervisor.stable_after", supervisor.stable_after, "1s", "1h");
-        self.span("supervisor.crash_loop_window", supervisor.crash_loop_window, "1s", "1d");
-        self.span("supervisor.crash_loop_retry", supervisor.crash_loop_retry, "1s", "1d");
+        self.span(
+            "supervisor.stable_after",
+            supervisor.stable_after,
+            "1s",
+            "1h",
+        );
+        self.span(
+            "supervisor.crash_loop_window",
+            supervisor.crash_loop_window,
+            "1s",
+            "1d",
+        );
+        self.span(
+            "supervisor.crash_loop_retry",
+            supervisor.crash_loop_retry,
+            "1s",
+            "1d",
+        );
         self.require(
             (2..=100).contains(&supervisor.crash_loop_failures),
             "supervisor.crash_loop_failures",
@@ -337,7 +405,12 @@ impl Rules<'_> {
             "2 to 100",
         );
         self.span("probe.interval", config.probe.interval, "100ms", "1m");
-        self.span("probe.write_interval", config.probe.write_interval, "1s", "1h");
+        self.span(
+            "probe.write_interval",
+            config.probe.write_interval,
+            "1s",
+            "1h",
+        );
         self.span("probe.timeout", config.probe.timeout, "100ms", "1m");
         for (key, value, max) in [
             ("probe.failures", config.probe.failures, 100),
@@ -388,7 +461,9 @@ mod tests {
     use crate::config::DEFAULT_FILE;
 
     fn problem(text: &str) -> String {
-        Config::parse(text, Path::new("/etc/lucid/lucid.toml")).unwrap_err().to_string()
+        Config::parse(text, Path::new("/etc/lucid/lucid.toml"))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -401,37 +476,65 @@ mod tests {
     fn the_documented_default_file_names_every_key() {
         let text = toml::to_string(&Config::default()).unwrap();
         let optional = ["binary =", "memory =", "reserve ="];
-        let keys = text.lines().filter_map(|line| line.split_once(" =").map(|(key, _)| key));
+        let keys = text
+            .lines()
+            .filter_map(|line| line.split_once(" =").map(|(key, _)| key));
         for key in keys.filter(|key| !Role::ALL.iter().any(|role| role.name() == *key)) {
             assert!(
-                DEFAULT_FILE.lines().any(|line| line.starts_with(&format!("{key} ="))),
+                DEFAULT_FILE
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{key} ="))),
                 "{key} is not documented"
             );
         }
         for key in optional {
-            assert!(DEFAULT_FILE.contains(&format!("# {key}")), "{key} is not documented");
+            assert!(
+                DEFAULT_FILE.contains(&format!("# {key}")),
+                "{key} is not documented"
+            );
         }
     }
 
     #[test]
     fn an_empty_file_means_the_defaults() {
-        assert_eq!(Config::parse("", Path::new("x")).unwrap(), Config::default());
+        assert_eq!(
+            Config::parse("", Path::new("x")).unwrap(),
+            Config::default()
+        );
     }
 
     #[test]
     fn a_fault_names_file_line_key_what_was_found_and_what_is_allowed() {
         for (text, parts) in [
-            ("[probe]\n\ninterval = \"fast\"\n", ["lucid.toml:3", "probe.interval", "fast", "30s"]),
-            ("[datastore.cache]\nport = 0\n", ["lucid.toml:2", "datastore.cache.port", "0", "1 to"]),
-            ("[datastore.cache]\nprot = 1\n", ["lucid.toml:2", "cache.prot", "prot", "port"]),
-            ("[memory]\nweights = { cache = 0 }\n", [":2", "memory.weights.cache", "0", "1000"]),
+            (
+                "[probe]\n\ninterval = \"fast\"\n",
+                ["lucid.toml:3", "probe.interval", "fast", "30s"],
+            ),
+            (
+                "[datastore.cache]\nport = 0\n",
+                ["lucid.toml:2", "datastore.cache.port", "0", "1 to"],
+            ),
+            (
+                "[datastore.cache]\nprot = 1\n",
+                ["lucid.toml:2", "cache.prot", "prot", "port"],
+            ),
+            (
+                "[memory]\nweights = { cache = 0 }\n",
+                [":2", "memory.weights.cache", "0", "1000"],
+            ),
             ("[log]\nkeep = true\n", [":2", "log.keep", "true", "u32"]),
             (
                 "[datastore.cache]\nengine = \"mongod\"",
                 [":2", "datastore.cache.engine", "mongod", "valkey"],
             ),
-            ("[datastore.cache]\nport = 27017", [":2", "datastore.cache.port", "27017", "document"]),
-            ("[datastore.cache]\nlisten = [\"here\"]", [":2", "cache.listen", "here", "IP address"]),
+            (
+                "[datastore.cache]\nport = 27017",
+                [":2", "datastore.cache.port", "27017", "document"],
+            ),
+            (
+                "[datastore.cache]\nlisten = [\"here\"]",
+                [":2", "cache.listen", "here", "IP address"],
+            ),
             ("x = = 1", ["lucid.toml:1", "", "=", "expected"]),
         ] {
             let message = problem(text);
@@ -450,7 +553,10 @@ mod tests {
     #[test]
     fn a_file_given_by_name_must_exist() {
         let file = Path::new("/nonexistent/lucid.toml");
-        assert!(matches!(Config::load(file, true), Err(ConfigError::Missing(_))));
+        assert!(matches!(
+            Config::load(file, true),
+            Err(ConfigError::Missing(_))
+        ));
         assert_eq!(Config::load(file, false).unwrap(), Config::default());
     }
 

@@ -104,7 +104,21 @@ impl DocumentClient {
     }
 
     pub(super) fn error(&self, operation: &'static str, error: &Error) -> EngineError {
-        self.call(operation, describe(error))
+        let answered = matches!(
+            error.kind.as_ref(),
+            ErrorKind::Command(_)
+                | ErrorKind::Write(_)
+                | ErrorKind::InsertMany(_)
+                | ErrorKind::Authentication { .. }
+                | ErrorKind::Custom(_)
+        );
+        let cause = describe(error);
+        EngineError::Call {
+            engine: self.engine,
+            operation,
+            cause,
+            answered,
+        }
     }
 
     pub(super) fn call(&self, operation: &'static str, cause: String) -> EngineError {
@@ -112,6 +126,7 @@ impl DocumentClient {
             engine: self.engine,
             operation,
             cause,
+            answered: true,
         }
     }
 

@@ -35,6 +35,16 @@ impl ElasticClient {
             engine: ENGINE,
             operation,
             cause: cause.into(),
+            answered: true,
+        }
+    }
+
+    fn unanswered(operation: &'static str, error: &reqwest::Error) -> EngineError {
+        EngineError::Call {
+            engine: ENGINE,
+            operation,
+            cause: root_cause(error),
+            answered: false,
         }
     }
 
@@ -47,7 +57,7 @@ impl ElasticClient {
         body: Option<&Value>,
         accepted: &[StatusCode],
     ) -> Result<(StatusCode, Value), EngineError> {
-        let failed = |e: reqwest::Error| Self::error(operation, root_cause(&e));
+        let failed = |e: reqwest::Error| Self::unanswered(operation, &e);
         let http = match self.http.take() {
             Some(http) => http,
             // A proxy of the environment has no business between two programs of one machine.

@@ -37,6 +37,8 @@ pub enum EngineError {
         operation: &'static str,
         /// What the engine or the connection said.
         cause: String,
+        /// Whether the engine itself said it: then it is alive, and killing it mends nothing.
+        answered: bool,
     },
     /// A call took longer than its deadline.
     #[error("{engine}: {operation} did not answer within {} ms", limit.as_millis())]
@@ -67,4 +69,22 @@ pub enum EngineError {
         /// What does it instead.
         alternative: &'static str,
     },
+}
+
+impl EngineError {
+    /// The engine answers and says no: it is degraded, not hung.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Call { answered: true, .. })
+    }
+
+    /// The engine says itself that only a restart mends it. WiredTiger after a panic refuses
+    /// everything with this word while its process stays up and answers `ping`.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Call { cause, .. } if cause.contains("WT_PANIC"))
+    }
+
+    /// The engine reads its data in and says so.
+    pub fn is_loading(&self) -> bool {
+        matches!(self, Self::Loading { .. })
+    }
 }

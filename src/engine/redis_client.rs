@@ -76,7 +76,13 @@ impl RedisClient {
             (Some(code), Some(detail)) => format!("{code} {detail}"),
             _ => error.to_string(),
         };
-        self.call(operation, cause)
+        let answered = matches!(error.kind(), ErrorKind::Server(_)) || error.code().is_some();
+        EngineError::Call {
+            engine: self.engine,
+            operation,
+            cause,
+            answered,
+        }
     }
 
     fn call(&self, operation: &'static str, cause: String) -> EngineError {
@@ -84,6 +90,7 @@ impl RedisClient {
             engine: self.engine,
             operation,
             cause,
+            answered: true,
         }
     }
 

@@ -87,8 +87,14 @@ pub fn load_or_create(paths: &Paths, role: Role) -> Result<(Credentials, bool), 
         {
             let (supervisor, client) = account_names(role);
             let credentials = Credentials {
-                supervisor: Login { user: supervisor.to_owned(), password: password()? },
-                client: Login { user: client.to_owned(), password: password()? },
+                supervisor: Login {
+                    user: supervisor.to_owned(),
+                    password: password()?,
+                },
+                client: Login {
+                    user: client.to_owned(),
+                    password: password()?,
+                },
             };
             save(paths, role, &credentials)?;
             Ok((credentials, true))
@@ -124,11 +130,17 @@ mod tests {
         let paths = Paths::new(dir.path());
         let (made, new) = load_or_create(&paths, Role::Cache).unwrap();
         assert!(new);
-        assert_eq!(load_or_create(&paths, Role::Cache).unwrap(), (made.clone(), false));
+        assert_eq!(
+            load_or_create(&paths, Role::Cache).unwrap(),
+            (made.clone(), false)
+        );
         assert_eq!(mode_of(&file(&paths, Role::Cache)).unwrap(), 0o600);
         assert_eq!(mode_of(&paths.credentials()).unwrap(), 0o700);
         assert_ne!(made.client.password, made.supervisor.password);
-        assert!(!format!("{made:?}").contains(&made.client.password), "a password in a log");
+        assert!(
+            !format!("{made:?}").contains(&made.client.password),
+            "a password in a log"
+        );
     }
 
     #[test]
@@ -150,6 +162,9 @@ mod tests {
     fn passwords_are_long_plain_and_different() {
         let (a, b) = (password().unwrap(), password().unwrap());
         assert_ne!(a, b);
-        assert!(a.len() == 32 && a.bytes().all(|c| c.is_ascii_alphanumeric()), "{a}");
+        assert!(
+            a.len() == 32 && a.bytes().all(|c| c.is_ascii_alphanumeric()),
+            "{a}"
+        );
     }
 }

@@ -22,8 +22,8 @@ use super::registry::Registry;
 use super::view::View;
 use super::{credentials, notify};
 use crate::config::{EngineKind, Role};
-use crate::engine::{self, EngineError};
-use crate::journal::{self, Event};
+use crate::engine::{self, Credentials, EngineError};
+use crate::journal::{self, Event, Level};
 use crate::status::{DatastoreState, StatusHub};
 
 /// How often a missing precondition is looked at again.
@@ -80,7 +80,11 @@ enum Step {
     Prepare,
     Launch(Arc<Prepared>),
     Running(Box<Process>, Arc<Prepared>),
-    Wait { state: DatastoreState, reason: String, until: tokio::time::Instant },
+    Wait {
+        state: DatastoreState,
+        reason: String,
+        until: tokio::time::Instant,
+    },
     Ended,
 }
 
@@ -110,8 +114,11 @@ impl Actor {
         let (command_sender, commands) = mpsc::channel(16);
         let (ping_sender, pings) = mpsc::channel(4);
         let lines = Lines::new(plan.config.log.keep);
-        let handle =
-            Handle { commands: command_sender, pings: ping_sender, lines: lines.clone() };
+        let handle = Handle {
+            commands: command_sender,
+            pings: ping_sender,
+            lines: lines.clone(),
+        };
         let restarts = Restarts::new(plan.config.supervisor.clone());
         let view = View::new(role, &plan, hub);
         let actor = Self {
@@ -138,7 +145,11 @@ impl Actor {
                 Step::Prepare => self.prepare().await,
                 Step::Launch(prepared) => self.launch(prepared).await,
                 Step::Running(process, prepared) => self.running(*process, prepared).await,
-                Step::Wait { state, reason, until } => self.wait(state, &reason, until).await,
+                Step::Wait {
+                    state,
+                    reason,
+                    until,
+                } => self.wait(state, &reason, until).await,
                 Step::Ended => break,
             };
         }
@@ -159,7 +170,11 @@ impl Actor {
         }
     }
 
-    async fn prepare_with(&mut self, plan: Arc<Plan>, purpose: Purpose) -> Result<Arc<Prepared>, Blocked> {
+    async fn prepare_with(
+        &mut self,
+        plan: Arc<Plan>,
+        purpose: Purpose,
+    ) -> Result<Arc<Prepared>, Blocked> {
         let role = self.role;
         let work = tokio::task::spawn_blocking(move || prepare::prepare(&plan, role, purpose));
         let result = Self::attended(&mut self.pings, timeout(PREPARE_LIMIT, work)).await;
@@ -179,7 +194,10 @@ impl Actor {
     async fn adopt_recorded(&mut self) -> Option<Step> {
         let record = self.registry.recorded(self.role)?;
         let process = Process::adopt(record.pid, record.start_time)?;
-        match self.prepare_with(Arc::clone(&self.plan), Purpose::Describe).await {
+        match self
+            .prepare_with(Arc::clone(&self.plan), Purpose::Describe)
+            .await
+        {
             Ok(prepared) => Some(self.adopted(process, prepared, &record)),
             Err(blocked) => {
                 // Without its description it can be neither probed nor restarted as it was:
@@ -238,7 +256,10 @@ impl Actor {
 
     async fn prepare(&mut self) -> Step {
         self.view.preparing();
-        match self.prepare_with(Arc::clone(&self.plan), Purpose::Start).await {
+        match self
+            .prepare_with(Arc::clone(&self.plan), Purpose::Start)
+            .await
+        {
             Ok(prepared) => {
                 if prepared.new_credentials {
                     let message = format!(
@@ -272,11 +293,15 @@ impl Actor {
     /// An engine of this root that no record tells of: the supervisor died right after its
     /// launch.
     async fn adopt_stray(&mut self, pid: i32) -> Option<Step> {
-        let start_time =
-            procfs::process::Process::new(pid).and_then(|process| process.stat()).ok()?.starttime;
+        let start_time = procfs::process::Process::new(pid)
+            .and_then(|process| process.stat())
+            .ok()?
+            .starttime;
         let process = Process::adopt(pid, start_time)?;
-        let prepared =
-            self.prepare_with(Arc::clone(&self.plan), Purpose::Describe).await.ok()?;
+        let prepared = self
+            .prepare_with(Arc::clone(&self.plan), Purpose::Describe)
+            .await
+            .ok()?;
         let record = Record {
             role: self.role,
             engine: prepared.engine.kind(),
@@ -310,12 +335,17 @@ impl Actor {
             Ok(process) => {
                 self.register(&process, &prepared, &prepared.fingerprint);
                 self.view.starting(process.pid());
-                self.view.limits(enforced.missing.as_deref(), self.plan.board.is_pi());
+                self.view
+                    .limits(enforced.missing.as_deref(), self.plan.board.is_pi());
                 Step::Running(Box::new(process), prepared)
             }
             Err(reason) => {
                 self.prepared = None;
-                let run = Run { lasted: Duration::ZERO, was_ready: false, cause: Cause::Crash };
+                let run = Run {
+                    lasted: Duration::ZERO,
+                    was_ready: false,
+                    cause: Cause::Crash,
+                };
                 self.decide(run, &reason)
             }
         }
@@ -352,8 +382,9 @@ impl Actor {
             }
         };
         let mut was_ready = false;
-        let outcome =
-            self.supervise(&process, &prepared, tail.as_mut(), writer, &mut was_ready).await;
+        let outcome = self
+            .supervise(&process, &prepared, tail.as_mut(), writer, &mut was_ready)
+            .await;
         let lasted = process.since().elapsed();
         let step = match outcome {
             Outcome::Leave => return Step::Ended,
@@ -376,18 +407,39 @@ impl Actor {
                     tail.finish(writer);
                 }
                 let (cause, reason) = self.judge(exit, kind);
-                self.exited(Run { lasted, was_ready, cause }, &reason)
+                self.exited(
+                    Run {
+                        lasted,
+                        was_ready,
+                        cause,
+                    },
+                    &reason,
+                )
             }
             Outcome::Hung(reason) => {
                 journal::emit(Event::DatastoreHung, self.role.name(), &reason);
                 self.kill(&process).await;
                 self.prepared = None;
-                self.exited(Run { lasted, was_ready, cause: Cause::Hung }, &reason)
+                self.exited(
+                    Run {
+                        lasted,
+                        was_ready,
+                        cause: Cause::Hung,
+                    },
+                    &reason,
+                )
             }
             Outcome::NotReady(reason) => {
                 journal::emit(Event::DatastoreHung, self.role.name(), &reason);
                 self.kill(&process).await;
-                self.exited(Run { lasted, was_ready: false, cause: Cause::Hung }, &reason)
+                self.exited(
+                    Run {
+                        lasted,
+                        was_ready: false,
+                        cause: Cause::Hung,
+                    },
+                    &reason,
+                )
             }
         };
         if !matches!(step, Step::Launch(_)) {
@@ -399,8 +451,12 @@ impl Actor {
 
     /// Cause and plain words of an exit.
     fn judge(&self, exit: Exit, kind: EngineKind) -> (Cause, String) {
-        let last: Vec<String> =
-            self.lines.last(20).into_iter().map(|line| line.text).collect();
+        let last: Vec<String> = self
+            .lines
+            .last(20)
+            .into_iter()
+            .map(|line| line.text)
+            .collect();
         let oom = oom_kills(None) > self.oom_kills;
         let cause = match exit {
             Exit::Signal(9) if oom => Cause::OutOfMemory,
@@ -508,9 +564,7 @@ impl Actor {
         };
         let (sender, mut probes) = mpsc::channel(4);
         let client = prepared.engine.client(&prepared.context);
-        let _prober = AbortOnDrop(
-            tokio::spawn(probe::run(client, target, sender)).abort_handle(),
-        );
+        let _prober = AbortOnDrop(tokio::spawn(probe::run(client, target, sender)).abort_handle());
         let start_limit = self.plan.config.supervisor.start_timeout.0;
         let mut deadline = tokio::time::Instant::now() + start_limit;
         let mut last_error = String::from("its port does not answer");
@@ -582,7 +636,10 @@ impl Actor {
             Some(Command::Shutdown) | None => Some(Outcome::Stop(Wanted::Ended)),
             Some(Command::Leave) => Some(Outcome::Leave),
             Some(Command::Reconfigure(plan)) => {
-                match self.prepare_with(Arc::clone(&plan), Purpose::Describe).await {
+                match self
+                    .prepare_with(Arc::clone(&plan), Purpose::Describe)
+                    .await
+                {
                     Ok(new) if new.fingerprint == prepared.fingerprint => {
                         self.take_plan(plan);
                         self.prepared = Some(new);
@@ -615,29 +672,40 @@ impl Actor {
         new.client.password = credentials::password().map_err(|error| error.to_string())?;
         let paths = self.plan.paths.clone();
         let role = self.role;
-        let save = move |paths: crate::paths::Paths, credentials: crate::engine::Credentials| {
+        let save = move |paths: crate::paths::Paths, credentials: Credentials| {
             tokio::task::spawn_blocking(move || credentials::save(&paths, role, &credentials))
         };
         let saved = save(paths.clone(), new.clone()).await;
-        saved.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        saved
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
         let mut client = prepared.engine.client(&prepared.context);
         let limit = self.plan.config.probe.timeout.0;
         let call = timeout(limit, client.set_password(&new.client));
         let result = match Self::attended(&mut self.pings, call).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the engine did not answer within {} ms", limit.as_millis())),
+            Err(_) => Err(format!(
+                "the engine did not answer within {} ms",
+                limit.as_millis()
+            )),
         };
         if result.is_err() {
             let _ = save(paths, old).await;
             return result;
         }
-        journal::emit(Event::CredentialsRotated, self.role.name(), "the client's password changed");
+        journal::emit(
+            Event::CredentialsRotated,
+            self.role.name(),
+            "the client's password changed",
+        );
         // Running and file agree; only the description has to be made anew.
-        if let Ok(prepared) =
-            self.prepare_with(Arc::clone(&self.plan), Purpose::Describe).await
+        if let Ok(prepared) = self
+            .prepare_with(Arc::clone(&self.plan), Purpose::Describe)
+            .await
         {
-            self.registry.refingerprint(self.role, &prepared.fingerprint);
+            self.registry
+                .refingerprint(self.role, &prepared.fingerprint);
             self.prepared = None;
         }
         Ok(())
@@ -682,7 +750,10 @@ impl Actor {
     }
 
     async fn await_exit(&mut self, process: &Process) {
-        if Self::attended(&mut self.pings, timeout(KILL_LIMIT, process.exited())).await.is_err() {
+        if Self::attended(&mut self.pings, timeout(KILL_LIMIT, process.exited()))
+            .await
+            .is_err()
+        {
             let message = format!(
                 "process {} does not end: it waits for a device; look at `dmesg`",
                 process.pid()
@@ -718,7 +789,7 @@ fn hung_reason(error: &EngineError, failures: u32) -> String {
     }
 }
 
-fn line_level(kind: EngineKind) -> fn(&str) -> crate::journal::Level {
+fn line_level(kind: EngineKind) -> fn(&str) -> Level {
     match kind {
         EngineKind::Secantus => |line| engine::of(EngineKind::Secantus).line_level(line),
         EngineKind::Mongod => |line| engine::of(EngineKind::Mongod).line_level(line),

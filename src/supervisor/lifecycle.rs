@@ -52,7 +52,11 @@ pub(super) struct Restarts {
 
 impl Restarts {
     pub(super) fn new(policy: config::Supervisor) -> Self {
-        Self { policy, failures: VecDeque::new(), in_a_row: 0 }
+        Self {
+            policy,
+            failures: VecDeque::new(),
+            in_a_row: 0,
+        }
     }
 
     /// Forgets all failures: a person started the datastore.
@@ -68,12 +72,20 @@ impl Restarts {
         }
         let served = run.was_ready && run.lasted >= SPIN_GUARD;
         if run.cause == Cause::KilledFromOutside && run.was_ready {
-            return if served { Next::Now } else { Next::After(self.policy.backoff_min.0) };
+            return if served {
+                Next::Now
+            } else {
+                Next::After(self.policy.backoff_min.0)
+            };
         }
         self.in_a_row += 1;
         self.failures.push_back(now);
         let window = self.policy.crash_loop_window.0;
-        while self.failures.front().is_some_and(|first| now.duration_since(*first) > window) {
+        while self
+            .failures
+            .front()
+            .is_some_and(|first| now.duration_since(*first) > window)
+        {
             self.failures.pop_front();
         }
         let limit = self.policy.crash_loop_failures;
@@ -107,11 +119,18 @@ mod tests {
     use super::*;
     use crate::units::Span;
 
-    const CRASH_AT_START: Run =
-        Run { lasted: Duration::from_millis(5), was_ready: false, cause: Cause::Crash };
+    const CRASH_AT_START: Run = Run {
+        lasted: Duration::from_millis(5),
+        was_ready: false,
+        cause: Cause::Crash,
+    };
 
     fn served(seconds: u64, cause: Cause) -> Run {
-        Run { lasted: Duration::from_secs(seconds), was_ready: true, cause }
+        Run {
+            lasted: Duration::from_secs(seconds),
+            was_ready: true,
+            cause,
+        }
     }
 
     fn restarts() -> Restarts {
@@ -121,8 +140,14 @@ mod tests {
     #[test]
     fn the_first_crash_of_an_engine_that_served_restarts_it_at_once() {
         let now = Instant::now();
-        assert_eq!(restarts().after(served(90, Cause::Crash), now, || 0.5), Next::Now);
-        assert_eq!(restarts().after(served(2, Cause::Crash), now, || 0.5), Next::Now);
+        assert_eq!(
+            restarts().after(served(90, Cause::Crash), now, || 0.5),
+            Next::Now
+        );
+        assert_eq!(
+            restarts().after(served(2, Cause::Crash), now, || 0.5),
+            Next::Now
+        );
     }
 
     #[test]
@@ -131,8 +156,9 @@ mod tests {
         policy.crash_loop_failures = 100;
         let mut restarts = Restarts::new(policy);
         let now = Instant::now();
-        let waits: Vec<_> =
-            (0..12).map(|_| restarts.after(CRASH_AT_START, now, || 1.0)).collect();
+        let waits: Vec<_> = (0..12)
+            .map(|_| restarts.after(CRASH_AT_START, now, || 1.0))
+            .collect();
         assert_eq!(waits[0], Next::After(Duration::from_millis(100)));
         assert_eq!(waits[1], Next::After(Duration::from_millis(200)));
         assert_eq!(waits[11], Next::After(Duration::from_secs(30)));
@@ -143,12 +169,18 @@ mod tests {
         let mut restarts = restarts();
         let mut now = Instant::now();
         for _ in 0..4 {
-            assert!(matches!(restarts.after(CRASH_AT_START, now, || 0.0), Next::After(_)));
+            assert!(matches!(
+                restarts.after(CRASH_AT_START, now, || 0.0),
+                Next::After(_)
+            ));
             now += Duration::from_secs(10);
         }
         let retry = Duration::from_secs(300);
         for _ in 0..3 {
-            assert_eq!(restarts.after(CRASH_AT_START, now, || 0.0), Next::CrashLoop(retry));
+            assert_eq!(
+                restarts.after(CRASH_AT_START, now, || 0.0),
+                Next::CrashLoop(retry)
+            );
             now += Duration::from_secs(301);
         }
     }
@@ -178,7 +210,9 @@ mod tests {
     fn the_oom_killer_counts_as_a_failure() {
         let mut restarts = restarts();
         let now = Instant::now();
-        let last = (0..5).map(|_| restarts.after(served(2, Cause::OutOfMemory), now, || 0.0)).last();
+        let last = (0..5)
+            .map(|_| restarts.after(served(2, Cause::OutOfMemory), now, || 0.0))
+            .last();
         assert!(matches!(last, Some(Next::CrashLoop(_))));
     }
 
@@ -190,7 +224,10 @@ mod tests {
             restarts.after(CRASH_AT_START, now, || 0.0);
         }
         restarts.reset();
-        assert!(matches!(restarts.after(CRASH_AT_START, now, || 0.0), Next::After(_)));
+        assert!(matches!(
+            restarts.after(CRASH_AT_START, now, || 0.0),
+            Next::After(_)
+        ));
     }
 
     proptest! {

@@ -22,9 +22,21 @@ struct Weights {
 
 const fn weights(role: Role) -> Weights {
     match role {
-        Role::Document => Weights { cpu: 200, io: 200, pids: 4096 },
-        Role::Cache => Weights { cpu: 300, io: 100, pids: 64 },
-        Role::Search => Weights { cpu: 100, io: 100, pids: 4096 },
+        Role::Document => Weights {
+            cpu: 200,
+            io: 200,
+            pids: 4096,
+        },
+        Role::Cache => Weights {
+            cpu: 300,
+            io: 100,
+            pids: 64,
+        },
+        Role::Search => Weights {
+            cpu: 100,
+            io: 100,
+            pids: 4096,
+        },
     }
 }
 
@@ -52,7 +64,11 @@ impl Limits {
     pub(super) fn find(board: &Board, own_cgroup: &str, root_name: &str) -> Self {
         let mount = match &board.memory_cgroup {
             MemoryCgroup::Available(mount) => mount,
-            MemoryCgroup::Missing(reason) => return Self { base: Err(reason.clone()) },
+            MemoryCgroup::Missing(reason) => {
+                return Self {
+                    base: Err(reason.clone()),
+                };
+            }
         };
         let own = own_cgroup
             .lines()
@@ -61,14 +77,22 @@ impl Limits {
             .trim_start_matches('/');
         // A supervisor that was itself moved into its leaf by an earlier instance.
         let own = own.strip_suffix("/supervisor").unwrap_or(own);
-        let base = if own.is_empty() { mount.join(root_name) } else { mount.join(own) };
+        let base = if own.is_empty() {
+            mount.join(root_name)
+        } else {
+            mount.join(own)
+        };
         let prepared = prepare(&base, !own.is_empty());
-        Self { base: prepared.map(|()| base) }
+        Self {
+            base: prepared.map(|()| base),
+        }
     }
 
     /// No limits, for `reason`.
     pub(super) fn none(reason: &str) -> Self {
-        Self { base: Err(reason.to_owned()) }
+        Self {
+            base: Err(reason.to_owned()),
+        }
     }
 
     /// Makes the cgroup of `role` with its limits. Blocks on sysfs only.
@@ -76,12 +100,20 @@ impl Limits {
         let base = match &self.base {
             Ok(base) => base,
             Err(reason) => {
-                return Enforced { procs: None, path: None, missing: Some(reason.clone()) };
+                return Enforced {
+                    procs: None,
+                    path: None,
+                    missing: Some(reason.clone()),
+                };
             }
         };
         let path = base.join(format!("engine-{role}"));
         if let Err(error) = create(&path) {
-            return Enforced { procs: None, path: None, missing: Some(error) };
+            return Enforced {
+                procs: None,
+                path: None,
+                missing: Some(error),
+            };
         }
         let weights = weights(role);
         let wanted = [
@@ -95,7 +127,10 @@ impl Limits {
             .iter()
             .filter_map(|(file, value)| set(&path.join(file), value).err())
             .collect();
-        let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs")).ok();
+        let procs = OpenOptions::new()
+            .write(true)
+            .open(path.join("cgroup.procs"))
+            .ok();
         Enforced {
             procs,
             path: Some(path),
@@ -113,7 +148,10 @@ fn prepare(base: &Path, holds_us: bool) -> Result<(), String> {
     }
     for controller in ["memory", "cpu", "io", "pids"] {
         // One missing controller must not keep the others out; the read back tells of it.
-        let _ = write(&base.join("cgroup.subtree_control"), &format!("+{controller}"));
+        let _ = write(
+            &base.join("cgroup.subtree_control"),
+            &format!("+{controller}"),
+        );
     }
     Ok(())
 }
@@ -138,8 +176,8 @@ fn write(path: &Path, value: &str) -> Result<(), String> {
 /// Writes and reads back.
 fn set(path: &Path, value: &str) -> Result<(), String> {
     write(path, value)?;
-    let found = std::fs::read_to_string(path)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let found =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // io.weight reads as "default 100"; memory values are rounded down to pages.
     let found = found.lines().next().unwrap_or_default();
     let found = found.strip_prefix("default ").unwrap_or(found).trim();
@@ -147,7 +185,11 @@ fn set(path: &Path, value: &str) -> Result<(), String> {
         (Ok(found), Ok(wanted)) => found <= wanted && wanted - found < 65_536,
         _ => false,
     };
-    if near { Ok(()) } else { Err(format!("{}: wrote {value}, reads {found}", path.display())) }
+    if near {
+        Ok(())
+    } else {
+        Err(format!("{}: wrote {value}, reads {found}", path.display()))
+    }
 }
 
 /// How often the OOM killer struck: in `cgroup` where there is one, else on the whole machine.
@@ -168,11 +210,17 @@ mod tests {
     use super::*;
     use crate::units::MIB;
 
-    const MEMORY: EngineMemory = EngineMemory { max: 256 * MIB, high: 230 * MIB, cache: 64 * MIB };
+    const MEMORY: EngineMemory = EngineMemory {
+        max: 256 * MIB,
+        high: 230 * MIB,
+        cache: 64 * MIB,
+    };
 
     #[test]
     fn a_missing_memory_controller_is_told_with_its_reason() {
-        let limits = Limits { base: Err("add cgroup_enable=memory".to_owned()) };
+        let limits = Limits {
+            base: Err("add cgroup_enable=memory".to_owned()),
+        };
         let enforced = limits.enforce(Role::Cache, MEMORY);
         assert!(enforced.procs.is_none());
         assert!(enforced.missing.unwrap().contains("cgroup_enable=memory"));
@@ -183,13 +231,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let engine = dir.path().join("engine-cache");
         std::fs::create_dir(&engine).unwrap();
-        for file in ["memory.max", "memory.high", "cpu.weight", "io.weight", "cgroup.procs"] {
+        for file in [
+            "memory.max",
+            "memory.high",
+            "cpu.weight",
+            "io.weight",
+            "cgroup.procs",
+        ] {
             crate::fsx::write_atomic(&engine.join(file), b"", 0o644).unwrap();
         }
         // A file that swallows what is written, as a kernel without the controller would.
         std::os::unix::fs::symlink("/dev/null", engine.join("pids.max")).unwrap();
-        let limits = Limits { base: Ok(dir.path().to_path_buf()) };
+        let limits = Limits {
+            base: Ok(dir.path().to_path_buf()),
+        };
         let missing = limits.enforce(Role::Cache, MEMORY).missing.unwrap();
-        assert!(missing.contains("pids.max") && !missing.contains("memory.max"), "{missing}");
+        assert!(
+            missing.contains("pids.max") && !missing.contains("memory.max"),
+            "{missing}"
+        );
     }
 }

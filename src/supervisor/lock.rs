@@ -50,7 +50,7 @@ impl Lock {
             .map_err(FsError::wrap("open", path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
-                let note = || -> std::io::Result<()> {
+                let mut note = || -> std::io::Result<()> {
                     file.set_len(0)?;
                     file.rewind()?;
                     write!(file, "{}", std::process::id())
@@ -66,7 +66,10 @@ impl Lock {
                 } else {
                     format!("process {}", pid.trim())
                 };
-                Err(LockError::Held { path: path.to_path_buf(), holder })
+                Err(LockError::Held {
+                    path: path.to_path_buf(),
+                    holder,
+                })
             }
         }
     }

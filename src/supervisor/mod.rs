@@ -15,6 +15,7 @@ mod ports;
 mod prepare;
 mod probe;
 mod process;
+mod readable;
 mod records;
 mod registry;
 mod setup;
@@ -33,10 +34,10 @@ use tokio::time::{interval, timeout};
 
 pub use lock::{Lock, LockError};
 pub use output::{Line, Lines};
-pub use prepare::Plan;
+pub use prepare::{Plan, client_uri};
 pub use setup::{SetupError, engine_search_path, plan};
 
-use crate::config::{ConfigError, Role};
+use crate::config::Role;
 use crate::journal::{self, Event};
 use crate::status::{ApplianceState, StatusHub};
 use crate::tuning;
@@ -94,8 +95,14 @@ impl Handle {
     }
 
     fn datastore(&self, role: Role) -> Result<DatastoreHandle, CommandError> {
-        let datastores = self.datastores.lock().unwrap_or_else(PoisonError::into_inner);
-        datastores.get(&role).cloned().ok_or(CommandError::NotEnabled(role))
+        let datastores = self
+            .datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        datastores
+            .get(&role)
+            .cloned()
+            .ok_or(CommandError::NotEnabled(role))
     }
 
     /// Passes `action` on; the status tells how it goes.
@@ -109,7 +116,11 @@ impl Handle {
             Action::Restart => Command::Restart,
         };
         let datastore = self.datastore(role)?;
-        datastore.commands.send(command).await.map_err(|_| CommandError::Ending(role))
+        datastore
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| CommandError::Ending(role))
     }
 
     /// What the engine of `role` wrote.
@@ -128,8 +139,15 @@ impl Handle {
         let (answer, result) = oneshot::channel();
         let datastore = self.datastore(role)?;
         let ending = |_| CommandError::Ending(role);
-        datastore.commands.send(Command::Rotate(answer)).await.map_err(|_| ending(()))?;
-        result.await.map_err(|_| ending(()))?.map_err(CommandError::Refused)
+        datastore
+            .commands
+            .send(Command::Rotate(answer))
+            .await
+            .map_err(|_| ending(()))?;
+        result
+            .await
+            .map_err(|_| ending(()))?
+            .map_err(CommandError::Refused)
     }
 
     /// Reads the configuration again and restarts what it concerns.
@@ -183,7 +201,11 @@ impl Supervisor {
         let registry = Registry::open(plan.paths.engines_state(), &notify::stored());
         let (reload, reloads) = mpsc::channel(1);
         let datastores = Datastores::default();
-        let handle = Handle { hub: hub.clone(), datastores: Arc::clone(&datastores), reload };
+        let handle = Handle {
+            hub: hub.clone(),
+            datastores: Arc::clone(&datastores),
+            reload,
+        };
         Self {
             plan: Arc::new(plan),
             hub,
@@ -228,7 +250,12 @@ impl Supervisor {
             None => None,
         };
         self.stop_orphans().await;
-        let roles: Vec<Role> = self.plan.config.enabled().map(|common| common.role).collect();
+        let roles: Vec<Role> = self
+            .plan
+            .config
+            .enabled()
+            .map(|common| common.role)
+            .collect();
         for role in &roles {
             self.start(*role);
         }
@@ -262,15 +289,24 @@ impl Supervisor {
         self.finish(ended, (&mut terminate, &mut interrupt)).await;
         helpers.shutdown().await;
         if let Some(tuning) = tuning {
-            tuning.finish(ended == Ended::Stopped && self.plan.config.tuning.revert_on_stop).await;
+            tuning
+                .finish(ended == Ended::Stopped && self.plan.config.tuning.revert_on_stop)
+                .await;
         }
         Ok(ended)
     }
 
     fn start(&mut self, role: Role) {
-        let (actor, handle) =
-            Actor::new(role, Arc::clone(&self.plan), self.hub.clone(), self.registry.clone());
-        self.datastores.lock().unwrap_or_else(PoisonError::into_inner).insert(role, handle);
+        let (actor, handle) = Actor::new(
+            role,
+            Arc::clone(&self.plan),
+            self.hub.clone(),
+            self.registry.clone(),
+        );
+        self.datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(role, handle);
         self.tasks.spawn(async move {
             actor.run().await;
             role
@@ -282,7 +318,10 @@ impl Supervisor {
     fn ended(&mut self, ended: Result<Role, tokio::task::JoinError>) {
         match ended {
             Ok(role) => {
-                self.datastores.lock().unwrap_or_else(PoisonError::into_inner).remove(&role);
+                self.datastores
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&role);
             }
             Err(error) => tracing::error!("a datastore's task failed: {error}"),
         }
@@ -290,10 +329,19 @@ impl Supervisor {
 
     /// Engines that an earlier supervisor left for roles that are no longer enabled.
     async fn stop_orphans(&self) {
-        let enabled: Vec<Role> = self.plan.config.enabled().map(|common| common.role).collect();
+        let enabled: Vec<Role> = self
+            .plan
+            .config
+            .enabled()
+            .map(|common| common.role)
+            .collect();
         for record in self.registry.orphans(&enabled) {
             if let Some(process) = process::Process::adopt(record.pid, record.start_time) {
-                journal::emit(Event::DatastoreStopped, record.role.name(), "it is not enabled any more");
+                journal::emit(
+                    Event::DatastoreStopped,
+                    record.role.name(),
+                    "it is not enabled any more",
+                );
                 process.signal_group(nix::sys::signal::Signal::SIGTERM);
                 let limit = self.plan.config.supervisor.stop_timeout.0;
                 if timeout(limit, process.exited()).await.is_err() {
@@ -315,7 +363,11 @@ impl Supervisor {
                     tuning.replan(Arc::clone(&plan), &self.hub).await;
                 }
                 self.apply(plan).await;
-                journal::emit(Event::ConfigReloaded, "appliance", "configuration read again");
+                journal::emit(
+                    Event::ConfigReloaded,
+                    "appliance",
+                    "configuration read again",
+                );
                 Ok(())
             }
             Ok(Err(error)) => {
@@ -332,7 +384,11 @@ impl Supervisor {
     async fn apply(&mut self, plan: Arc<Plan>) {
         let wanted: Vec<Role> = plan.config.enabled().map(|common| common.role).collect();
         self.plan = Arc::clone(&plan);
-        let running = self.datastores.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let running = self
+            .datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for (role, datastore) in &running {
             let command = if wanted.contains(role) {
                 Command::Reconfigure(Arc::clone(&plan))
@@ -353,12 +409,23 @@ impl Supervisor {
     async fn finish(
         &mut self,
         ended: Ended,
-        (terminate, interrupt): (&mut tokio::signal::unix::Signal, &mut tokio::signal::unix::Signal),
+        (terminate, interrupt): (
+            &mut tokio::signal::unix::Signal,
+            &mut tokio::signal::unix::Signal,
+        ),
     ) {
-        let datastores =
-            std::mem::take(&mut *self.datastores.lock().unwrap_or_else(PoisonError::into_inner));
+        let datastores = std::mem::take(
+            &mut *self
+                .datastores
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         if ended == Ended::HandedOver {
-            journal::emit(Event::SupervisorHandover, "appliance", "engines go on running");
+            journal::emit(
+                Event::SupervisorHandover,
+                "appliance",
+                "engines go on running",
+            );
             for datastore in datastores.values() {
                 let _ = datastore.commands.send(Command::Leave).await;
             }
@@ -367,7 +434,11 @@ impl Supervisor {
         }
         notify::stopping();
         self.hub.set_stopping();
-        journal::emit(Event::SupervisorStopping, "appliance", "stopping the datastores");
+        journal::emit(
+            Event::SupervisorStopping,
+            "appliance",
+            "stopping the datastores",
+        );
         for (role, datastore) in datastores.iter().rev() {
             let _ = datastore.commands.send(Command::Shutdown).await;
             tracing::debug!("waiting for {role}");
@@ -425,7 +496,11 @@ fn summary(hub: &StatusHub) -> String {
         .iter()
         .map(|d| format!("{} {}", d.name, format!("{:?}", d.state).to_lowercase()))
         .collect();
-    format!("{}: {}", format!("{:?}", status.state).to_lowercase(), parts.join(", "))
+    format!(
+        "{}: {}",
+        format!("{:?}", status.state).to_lowercase(),
+        parts.join(", ")
+    )
 }
 
 /// Feeds systemd's watchdog while every datastore's task answers. An engine that hangs is not
@@ -436,7 +511,10 @@ async fn watchdog(period: Duration, datastores: Datastores) {
         ticks.tick().await;
         let handles: Vec<_> = {
             let datastores = datastores.lock().unwrap_or_else(PoisonError::into_inner);
-            datastores.iter().map(|(role, handle)| (*role, handle.pings.clone())).collect()
+            datastores
+                .iter()
+                .map(|(role, handle)| (*role, handle.pings.clone()))
+                .collect()
         };
         let mut healthy = true;
         for (role, pings) in handles {
@@ -455,11 +533,5 @@ async fn watchdog(period: Duration, datastores: Datastores) {
         if healthy {
             notify::watchdog();
         }
-    }
-}
-
-impl From<ConfigError> for SetupError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
     }
 }

@@ -62,13 +62,17 @@ pub(super) fn forget(role: Role) {
 /// The pids whose pidfds an earlier supervisor left in the FD store. A process that ended has
 /// none.
 pub(super) fn stored() -> Vec<(Role, i32)> {
-    let Ok(fds) = sd_notify::listen_fds_with_names() else { return Vec::new() };
+    let Ok(fds) = sd_notify::listen_fds_with_names() else {
+        return Vec::new();
+    };
     fds.filter_map(|(raw, stored_name)| {
         // SAFETY: systemd passed this descriptor to this process alone, and the list is read
         // once, at start: nobody else owns or closes it.
         #[allow(unsafe_code)]
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        let role = Role::ALL.into_iter().find(|role| name(*role) == stored_name)?;
+        let role = Role::ALL
+            .into_iter()
+            .find(|role| name(*role) == stored_name)?;
         Some((role, pid_of(&fd)?))
     })
     .collect()
@@ -77,7 +81,12 @@ pub(super) fn stored() -> Vec<(Role, i32)> {
 /// The process of a pidfd, from its fdinfo (kernel doc, proc: field `Pid`).
 fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    let pid = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))?
+        .trim()
+        .parse()
+        .ok()?;
     (pid > 0).then_some(pid)
 }
 

@@ -18,10 +18,10 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::{Whence, lseek64};
 use serde::Serialize;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
 
+use super::readable::readable;
 use crate::config::Log;
 use crate::fsx::FsError;
 use crate::journal::{self, Event, Level};
@@ -72,7 +72,11 @@ impl Lines {
     /// The last `count` lines, oldest first.
     pub fn last(&self, count: usize) -> Vec<Line> {
         let lines = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(count))
+            .cloned()
+            .collect()
     }
 
     /// Lines from now on; a follower that is too slow loses some.
@@ -93,7 +97,12 @@ struct TokenBucket {
 impl TokenBucket {
     fn new(settings: &Log, now: Instant) -> Self {
         let burst = f64::from(settings.burst);
-        Self { rate: f64::from(settings.lines_per_second), burst, tokens: burst, at: now }
+        Self {
+            rate: f64::from(settings.lines_per_second),
+            burst,
+            tokens: burst,
+            at: now,
+        }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -154,7 +163,7 @@ impl Tail {
         let watch = || -> std::io::Result<AsyncFd<OwnedFd>> {
             let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
             inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
-            AsyncFd::with_interest(OwnedFd::from(inotify), Interest::READABLE)
+            readable(OwnedFd::from(inotify))
         };
         Ok(Self {
             inotify: watch().map_err(FsError::wrap("watch", path))?,
@@ -171,7 +180,9 @@ impl Tail {
     pub(super) async fn run(&mut self, writer: Writer) {
         loop {
             self.drain(writer);
-            let Ok(mut ready) = self.inotify.readable().await else { return };
+            let Ok(mut ready) = self.inotify.readable().await else {
+                return;
+            };
             let mut events = [0u8; 1024];
             while nix::unistd::read(ready.get_inner().as_fd(), &mut events).is_ok_and(|n| n > 0) {}
             ready.clear_ready();
@@ -215,11 +226,19 @@ impl Tail {
             return;
         }
         if self.bucket.take(Instant::now()) {
-            journal::engine_line(writer.datastore, writer.engine, (writer.level)(&text), &text);
+            journal::engine_line(
+                writer.datastore,
+                writer.engine,
+                (writer.level)(&text),
+                &text,
+            );
         } else {
             self.suppressed += 1;
         }
-        self.lines.push(Line { at: now_rfc3339(), text });
+        self.lines.push(Line {
+            at: now_rfc3339(),
+            text,
+        });
     }
 
     fn report_suppressed(&mut self, writer: Writer) {
@@ -232,7 +251,9 @@ impl Tail {
 
     fn punch(&self, from: u64, length: u64) {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };
+        let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else {
+            return;
+        };
         // File systems without holes keep the text; only its space is not given back.
         let _ = fallocate(&self.file, flags, from, length);
     }
@@ -254,10 +275,18 @@ mod tests {
 
     use super::*;
 
-    const WRITER: Writer = Writer { datastore: "cache", engine: "test", level: |_| Level::Info };
+    const WRITER: Writer = Writer {
+        datastore: "cache",
+        engine: "test",
+        level: |_| Level::Info,
+    };
 
     fn settings(burst: u32) -> Log {
-        Log { lines_per_second: 1, burst, keep: 100 }
+        Log {
+            lines_per_second: 1,
+            burst,
+            keep: 100,
+        }
     }
 
     #[tokio::test]
@@ -286,15 +315,26 @@ mod tests {
             engine.write_all(text.as_bytes()).unwrap();
         }
         let first = Lines::new(100);
-        Tail::open(&path, &settings(100), first.clone()).unwrap().drain(WRITER);
+        Tail::open(&path, &settings(100), first.clone())
+            .unwrap()
+            .drain(WRITER);
         let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
-        assert!(blocks * 512 < 100_000, "{blocks} blocks are still allocated");
+        assert!(
+            blocks * 512 < 100_000,
+            "{blocks} blocks are still allocated"
+        );
         engine.write_all(b"for the next\n").unwrap();
         let second = Lines::new(100);
-        Tail::open(&path, &settings(100), second.clone()).unwrap().drain(WRITER);
+        Tail::open(&path, &settings(100), second.clone())
+            .unwrap()
+            .drain(WRITER);
         assert_eq!(second.last(1)[0].text, "for the next");
         // Holes come in pages: at most a page of read text may come again.
-        assert!(second.last(100).len() <= 42, "{} lines came again", second.last(100).len());
+        assert!(
+            second.last(100).len() <= 42,
+            "{} lines came again",
+            second.last(100).len()
+        );
     }
 
     #[tokio::test]
@@ -322,7 +362,10 @@ mod tests {
         let mut tail = Tail::open(&path, &settings(100), lines).unwrap();
         let task = tokio::spawn(async move { tail.run(WRITER).await });
         tokio::time::sleep(Duration::from_millis(20)).await;
-        open_for_engine(&path).unwrap().write_all(b"hello\n").unwrap();
+        open_for_engine(&path)
+            .unwrap()
+            .write_all(b"hello\n")
+            .unwrap();
         let line = tokio::time::timeout(Duration::from_secs(2), follower.recv()).await;
         assert_eq!(line.unwrap().unwrap().text, "hello");
         task.abort();

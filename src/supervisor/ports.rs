@@ -26,16 +26,22 @@ pub(super) fn owner(port: u16) -> Option<Owner> {
     let listening = entries
         .chain(procfs::net::tcp6().unwrap_or_default())
         .find(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)?;
-    procfs::process::all_processes().ok()?.flatten().find_map(|process| {
-        let holds = process.fd().ok()?.flatten().any(
-            |fd| matches!(fd.target, FDTarget::Socket(inode) if inode == listening.inode),
-        );
-        holds.then(|| Owner {
-            pid: process.pid,
-            name: process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm),
-            stdout: std::fs::read_link(format!("/proc/{}/fd/1", process.pid)).ok(),
+    procfs::process::all_processes()
+        .ok()?
+        .flatten()
+        .find_map(|process| {
+            let holds =
+                process.fd().ok()?.flatten().any(
+                    |fd| matches!(fd.target, FDTarget::Socket(inode) if inode == listening.inode),
+                );
+            holds.then(|| Owner {
+                pid: process.pid,
+                name: process
+                    .stat()
+                    .map_or_else(|_| "?".to_owned(), |stat| stat.comm),
+                stdout: std::fs::read_link(format!("/proc/{}/fd/1", process.pid)).ok(),
+            })
         })
-    })
 }
 
 #[cfg(test)]

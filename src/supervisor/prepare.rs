@@ -10,13 +10,13 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, User, chown};
 use sha2::{Digest, Sha256};
 
-use super::credentials;
+use super::credentials::{self, CredentialError};
 use super::limits::Limits;
 use super::ports;
 use super::process::RunAs;
 use crate::board::Board;
-use crate::config::{Config, EngineKind, MemoryPlan, Role};
-use crate::engine::{self, CommandSpec, Context, Detected, Engine};
+use crate::config::{Config, EngineKind, EngineMemory, MemoryPlan, Role};
+use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, Version};
 use crate::fsx;
 use crate::paths::Paths;
 use crate::units::{MIB, human_bytes};
@@ -62,7 +62,11 @@ pub(super) struct Blocked {
 
 impl Blocked {
     fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { reason: reason.into(), remedy: remedy.into(), adoptable: None }
+        Self {
+            reason: reason.into(),
+            remedy: remedy.into(),
+            adoptable: None,
+        }
     }
 
     fn file(error: &fsx::FsError) -> Self {
@@ -105,16 +109,21 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
     let detected = engine
         .detect(common.binary, &plan.search)
         .map_err(|error| Blocked::new(error.to_string(), "see `lucid doctor`"))?;
-    let findings = engine.preflight(&detected, &plan.board);
-    if purpose == Purpose::Start
-        && let Some(finding) = findings.iter().find(|finding| finding.blocks)
-    {
-        return Err(Blocked::new(&finding.message, &finding.remedy));
+    let mut findings = engine.preflight(&detected, &plan.board);
+    findings.extend(engine.check_listen(common.listen));
+    if purpose == Purpose::Start {
+        findings.extend(engine.check_data(&plan.paths.data().join(role.volume())));
+        if let Some(finding) = findings.iter().find(|finding| finding.blocks) {
+            return Err(Blocked::new(&finding.message, &finding.remedy));
+        }
     }
     let (credentials, new_credentials) = credentials::load_or_create(&plan.paths, role)
         .map_err(|error| Blocked::new(error.to_string(), "then start the datastore again"))?;
     let Some(memory) = plan.memory.of(role) else {
-        return Err(Blocked::new(format!("{role} is not enabled"), "enable it in lucid.toml"));
+        return Err(Blocked::new(
+            format!("{role} is not enabled"),
+            "enable it in lucid.toml",
+        ));
     };
     let run_as = run_as(role)?;
     let context = Context {
@@ -134,7 +143,8 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         directories(&context, run_as)?;
         space(&context)?;
         for file in &files {
-            let unchanged = std::fs::read(&file.path).is_ok_and(|old| old == file.content.as_bytes())
+            let unchanged = std::fs::read(&file.path)
+                .is_ok_and(|old| old == file.content.as_bytes())
                 && mode_of(&file.path) == Some(file.mode);
             if !unchanged {
                 fsx::write_atomic(&file.path, file.content.as_bytes(), file.mode)
@@ -149,7 +159,53 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         .filter(|finding| !finding.blocks)
         .map(|finding| format!("{}; {}", finding.message, finding.remedy))
         .collect();
-    Ok(Prepared { engine, context, spec, run_as, fingerprint, warnings, new_credentials })
+    Ok(Prepared {
+        engine,
+        context,
+        spec,
+        run_as,
+        fingerprint,
+        warnings,
+        new_credentials,
+    })
+}
+
+/// The URI that clients of `role` connect with.
+///
+/// # Errors
+/// As [`credentials::load`].
+pub fn client_uri(
+    paths: &Paths,
+    config: &Config,
+    role: Role,
+) -> Result<(String, Credentials), CredentialError> {
+    let credentials = credentials::load(paths, role)?;
+    let version = Version {
+        number: (0, 0, 0),
+        text: String::new(),
+    };
+    // A URI depends on address and account alone; nothing else of this is looked at.
+    let context = Context {
+        role,
+        config: config.clone(),
+        detected: Detected {
+            binary: PathBuf::new(),
+            version,
+        },
+        memory: EngineMemory {
+            max: 0,
+            high: 0,
+            cache: 0,
+        },
+        cpus: 1,
+        conf_dir: PathBuf::new(),
+        data_dir: PathBuf::new(),
+        credentials: credentials.clone(),
+    };
+    Ok((
+        engine::of(config.common(role).engine).uri(&context),
+        credentials,
+    ))
 }
 
 /// The engine's own user when the supervisor is root; an ordinary user's engines run as it.
@@ -158,20 +214,30 @@ fn run_as(role: Role) -> Result<Option<RunAs>, Blocked> {
         return Ok(None);
     }
     match User::from_name(role.user()) {
-        Ok(Some(user)) => Ok(Some(RunAs { uid: user.uid, gid: user.gid })),
+        Ok(Some(user)) => Ok(Some(RunAs {
+            uid: user.uid,
+            gid: user.gid,
+        })),
         _ => Err(Blocked::new(
-            format!("there is no user {}, which the engine of {role} runs as", role.user()),
+            format!(
+                "there is no user {}, which the engine of {role} runs as",
+                role.user()
+            ),
             "make it with `systemd-sysusers systemd/lucid.sysusers`, or run lucid as an ordinary user",
         )),
     }
 }
 
 fn mode_of(path: &Path) -> Option<u32> {
-    std::fs::metadata(path).ok().map(|meta| meta.permissions().mode() & 0o7777)
+    std::fs::metadata(path)
+        .ok()
+        .map(|meta| meta.permissions().mode() & 0o7777)
 }
 
 fn give(path: &Path, run_as: Option<RunAs>) -> Result<(), Blocked> {
-    let Some(RunAs { uid, gid }) = run_as else { return Ok(()) };
+    let Some(RunAs { uid, gid }) = run_as else {
+        return Ok(());
+    };
     let owned = std::fs::metadata(path)
         .is_ok_and(|meta| meta.uid() == uid.as_raw() && meta.gid() == gid.as_raw());
     if owned {
@@ -204,7 +270,11 @@ fn directories(context: &Context, run_as: Option<RunAs>) -> Result<(), Blocked> 
     }
     match run_as.and_then(|run_as| closed_parent(&context.conf_dir, run_as)) {
         Some(closed) => Err(Blocked::new(
-            format!("user {} cannot enter {}", context.role.user(), closed.display()),
+            format!(
+                "user {} cannot enter {}",
+                context.role.user(),
+                closed.display()
+            ),
             format!(
                 "run `chmod o+x {}`, or put the appliance elsewhere with --root",
                 closed.display()
@@ -236,7 +306,11 @@ fn give_tree(path: &Path, run_as: Option<RunAs>, depth: u32) -> Result<(), Block
 
 /// The first parent that `run_as` may not pass through.
 fn closed_parent(path: &Path, run_as: RunAs) -> Option<PathBuf> {
-    let parents: Vec<_> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+    let parents: Vec<_> = path
+        .ancestors()
+        .skip(1)
+        .filter(|p| !p.as_os_str().is_empty())
+        .collect();
     parents
         .into_iter()
         .rev()
@@ -285,7 +359,9 @@ fn port(plan: &Plan, role: Role) -> Result<(), Blocked> {
     let common = plan.config.common(role);
     for ip in common.listen {
         let address = SocketAddr::new(*ip, common.port);
-        let Err(error) = TcpListener::bind(address) else { continue };
+        let Err(error) = TcpListener::bind(address) else {
+            continue;
+        };
         let key = format!("datastore.{role}.port");
         if error.kind() != std::io::ErrorKind::AddrInUse {
             return Err(Blocked::new(
@@ -295,7 +371,10 @@ fn port(plan: &Plan, role: Role) -> Result<(), Blocked> {
         }
         let owner = ports::owner(address.port());
         let output = plan.paths.engine_output(role.name());
-        let adoptable = owner.as_ref().filter(|owner| owner.writes_to(&output)).map(|o| o.pid);
+        let adoptable = owner
+            .as_ref()
+            .filter(|owner| owner.writes_to(&output))
+            .map(|o| o.pid);
         let who = owner.map_or_else(
             || "another program".to_owned(),
             |owner| format!("{} (process {})", owner.name, owner.pid),
@@ -315,12 +394,15 @@ fn fingerprint(
     detected: &Detected,
     spec: &CommandSpec,
     files: &[engine::RenderedFile],
-    memory: crate::config::EngineMemory,
+    memory: EngineMemory,
     run_as: Option<RunAs>,
 ) -> String {
     let mut hash = Sha256::new();
     // A debug form is stable within one build, which is all that a fingerprint needs: another
     // build may well start engines otherwise.
     hash.update(format!("{detected:?}{spec:?}{files:?}{memory:?}{run_as:?}"));
-    hash.finalize().iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hash.finalize()
+        .iter()
+        .take(16)
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

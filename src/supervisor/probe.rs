@@ -41,7 +41,10 @@ pub(super) struct Target {
 
 /// Probes until the receiver is gone.
 pub(super) async fn run(mut client: Box<dyn Client>, target: Target, events: mpsc::Sender<Event>) {
-    if until_ready(client.as_mut(), &target, &events).await.is_none() {
+    if until_ready(client.as_mut(), &target, &events)
+        .await
+        .is_none()
+    {
         return;
     }
     let settings = &target.settings;
@@ -86,7 +89,11 @@ async fn until_ready(
     let mut wait = FIRST_ATTEMPT;
     // Drivers wait long after a refused connection; a bare connect does not.
     while !matches!(
-        timeout(target.settings.timeout.0, TcpStream::connect(target.address)).await,
+        timeout(
+            target.settings.timeout.0,
+            TcpStream::connect(target.address)
+        )
+        .await,
         Ok(Ok(_))
     ) {
         if events.is_closed() {
@@ -119,5 +126,9 @@ async fn bounded<T>(
     let limit = target.settings.timeout.0;
     timeout(limit, call)
         .await
-        .unwrap_or(Err(EngineError::Timeout { engine: target.engine, operation, limit }))
+        .unwrap_or(Err(EngineError::Timeout {
+            engine: target.engine,
+            operation,
+            limit,
+        }))
 }

@@ -16,14 +16,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chdir, setgid, setgroups, setsid, setuid, write};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::readable::readable;
 use crate::engine::{CommandSpec, ThpPolicy};
 
 /// What could not be done with a process.
 #[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
+pub(super) enum ProcessError {
     /// `fork` or `exec` failed.
     #[error("cannot start {}: {source}", program.display())]
     Spawn {
@@ -124,8 +124,10 @@ impl Process {
 
     /// Launches a process as the leader of its own session and process group.
     pub(super) fn launch(launch: &Launch<'_>) -> Result<Self, ProcessError> {
-        let spawn_error =
-            |source| ProcessError::Spawn { program: launch.program.to_path_buf(), source };
+        let spawn_error = |source| ProcessError::Spawn {
+            program: launch.program.to_path_buf(),
+            source,
+        };
         let mut command = Command::new(launch.program);
         command
             .args(&launch.spec.args)
@@ -158,16 +160,25 @@ impl Process {
     }
 
     fn watch(pid: Pid, ours: bool) -> Result<Self, ProcessError> {
-        let error = |source| ProcessError::Watch { pid: pid.as_raw(), source };
+        let error = |source| ProcessError::Watch {
+            pid: pid.as_raw(),
+            source,
+        };
         let target = rustix::process::Pid::from_raw(pid.as_raw())
             .ok_or_else(|| error(std::io::ErrorKind::InvalidInput.into()))?;
         let fd = rustix::process::pidfd_open(target, PidfdFlags::NONBLOCK)
             .map_err(|errno| error(errno.into()))?;
-        let pidfd = AsyncFd::with_interest(fd, Interest::READABLE).map_err(error)?;
+        let pidfd = readable(fd).map_err(error)?;
         let start_time = procfs::process::Process::new(pid.as_raw())
             .and_then(|process| process.stat())
             .map_or(0, |stat| stat.starttime);
-        Ok(Self { pid, start_time, pidfd, ours, since: Instant::now() })
+        Ok(Self {
+            pid,
+            start_time,
+            pidfd,
+            ours,
+            since: Instant::now(),
+        })
     }
 
     /// Waits for the end; cancel-safe, and answers at once when asked again.
@@ -197,7 +208,9 @@ impl Process {
 
 /// Variables that engines get from the supervisor; everything else stays out.
 fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
-    ["PATH", "LANG", "TZ"].into_iter().filter_map(|key| Some((key, std::env::var_os(key)?)))
+    ["PATH", "LANG", "TZ"]
+        .into_iter()
+        .filter_map(|key| Some((key, std::env::var_os(key)?)))
 }
 
 /// What the child does to itself before exec. Made before the fork, so that nothing is allocated
@@ -285,7 +298,9 @@ mod tests {
     async fn output_of(script: &str) -> (Exit, String) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let exit = launch(script, dir.path(), &File::create(&path).unwrap()).exited().await;
+        let exit = launch(script, dir.path(), &File::create(&path).unwrap())
+            .exited()
+            .await;
         (exit, std::fs::read_to_string(path).unwrap())
     }
 
@@ -299,7 +314,11 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("/tmp"), "{text}");
         assert_eq!(lines[1..4], ["512", "300", "this-none"]);
-        assert_eq!(lines[4].split_whitespace().last(), Some("0"), "huge pages are on: {text}");
+        assert_eq!(
+            lines[4].split_whitespace().last(),
+            Some("0"),
+            "huge pages are on: {text}"
+        );
         assert_eq!(lines[5].split_whitespace().last(), Some("1"), "{text}");
         assert_eq!(lines[6], lines[7], "not a session leader");
     }
@@ -331,8 +350,11 @@ mod tests {
     async fn the_whole_group_gets_the_signal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let process =
-            launch("sleep 60 & echo $!; wait", dir.path(), &File::create(&path).unwrap());
+        let process = launch(
+            "sleep 60 & echo $!; wait",
+            dir.path(),
+            &File::create(&path).unwrap(),
+        );
         let pid = loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let text = std::fs::read_to_string(&path).unwrap();
@@ -344,7 +366,10 @@ mod tests {
         assert_eq!(process.exited().await, Exit::Signal(9));
         tokio::time::sleep(Duration::from_millis(50)).await;
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(" Z "), "the child lives on: {state}");
+        assert!(
+            state.is_empty() || state.contains(" Z "),
+            "the child lives on: {state}"
+        );
     }
 
     #[tokio::test]

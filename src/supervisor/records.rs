@@ -43,7 +43,10 @@ impl Records {
             .ok()
             .and_then(|text| serde_json::from_str::<Self>(&text).ok())
             .filter(|records| records.boot_id == boot_id)
-            .unwrap_or_else(|| Self { boot_id: boot_id.to_owned(), engines: Vec::new() })
+            .unwrap_or_else(|| Self {
+                boot_id: boot_id.to_owned(),
+                engines: Vec::new(),
+            })
     }
 
     /// Writes the file.

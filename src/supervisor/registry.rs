@@ -34,18 +34,30 @@ impl Registry {
     }
 
     pub(super) fn recorded(&self, role: Role) -> Option<Record> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).get(role).cloned()
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(role)
+            .cloned()
     }
 
     /// Engines recorded for roles that `keep` does not name.
     pub(super) fn orphans(&self, keep: &[Role]) -> Vec<Record> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.engines.iter().filter(|record| !keep.contains(&record.role)).cloned().collect()
+        records
+            .engines
+            .iter()
+            .filter(|record| !keep.contains(&record.role))
+            .cloned()
+            .collect()
     }
 
     /// Changes the record of `role`; the file follows in the background.
     pub(super) fn set(&self, role: Role, record: Option<Record>) {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).set(role, record);
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set(role, record);
         self.save();
     }
 
@@ -61,7 +73,11 @@ impl Registry {
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
             let _one_at_a_time = this.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let records = this.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let records = this
+                .records
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             if let Err(error) = records.save(&this.path) {
                 tracing::error!(
                     "{error}; if the supervisor crashes now, running engines are found by their \

@@ -43,7 +43,13 @@ pub enum SetupError {
 pub fn engine_search_path() -> Vec<PathBuf> {
     let own = std::env::var_os("LUCID_ENGINE_PATH").unwrap_or_default();
     let system = std::env::var_os("PATH").unwrap_or_default();
-    let fixed = ["/usr/lib/lucid/engines", "/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin"];
+    let fixed = [
+        "/usr/lib/lucid/engines",
+        "/usr/local/bin",
+        "/usr/bin",
+        "/usr/sbin",
+        "/bin",
+    ];
     let mut path: Vec<PathBuf> = std::env::split_paths(&own).collect();
     path.extend(fixed.iter().map(PathBuf::from));
     path.extend(std::env::split_paths(&system));
@@ -103,7 +109,11 @@ impl Tuning {
         }
         let cancel = CancellationToken::new();
         let watch = tuning::watch(Arc::clone(&tuner), hub.clone(), cancel.clone(), interval);
-        Self { watcher: tokio::spawn(watch), tuner, cancel }
+        Self {
+            watcher: tokio::spawn(watch),
+            tuner,
+            cancel,
+        }
     }
 
     async fn with(
@@ -146,11 +156,18 @@ impl Plan {
         let major = |common: &crate::config::Common<'_>| {
             // Only mongod's version decides a knob; asking the others would cost time.
             (common.engine == EngineKind::Mongod)
-                .then(|| engine::of(common.engine).detect(common.binary, &self.search).ok())
+                .then(|| {
+                    engine::of(common.engine)
+                        .detect(common.binary, &self.search)
+                        .ok()
+                })
                 .flatten()
                 .map(|detected| detected.version.number.0)
         };
-        self.config.enabled().map(|common| (common.engine, major(&common))).collect()
+        self.config
+            .enabled()
+            .map(|common| (common.engine, major(&common)))
+            .collect()
     }
 
     /// A tuner for this plan, real or simulated as its board is. Reads, but changes nothing.
@@ -160,8 +177,11 @@ impl Plan {
         } else {
             Box::new(RealKernel::new())
         };
-        let inputs =
-            Inputs { board: &self.board, config: &self.config, engines: &self.engines() };
+        let inputs = Inputs {
+            board: &self.board,
+            config: &self.config,
+            engines: &self.engines(),
+        };
         Tuner::new(kernel, self.paths.tuning_state(), &inputs)
     }
 }

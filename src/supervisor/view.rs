@@ -7,9 +7,7 @@ use super::prepare::{Plan, Prepared};
 use crate::config::Role;
 use crate::engine::{EngineError, Fault};
 use crate::journal::{self, Event};
-use crate::status::{
-    Alert, Datastore, DatastoreState, Probe, Severity, StatusHub, now_rfc3339,
-};
+use crate::status::{Alert, Datastore, DatastoreState, Probe, Severity, StatusHub, now_rfc3339};
 
 /// Publishes for one role.
 #[derive(Debug)]
@@ -120,7 +118,10 @@ impl View {
 
     pub(super) fn stopped(&mut self) {
         self.forget_troubles();
-        let reason = format!("stopped on request; `lucid datastore start {}` starts it", self.role);
+        let reason = format!(
+            "stopped on request; `lucid datastore start {}` starts it",
+            self.role
+        );
         self.update(|d| Self::gone(d, DatastoreState::Stopped, Some(reason)));
     }
 
@@ -159,7 +160,10 @@ impl View {
             d.pid = Some(pid);
             d.probe = None;
         });
-        self.emit(Event::DatastoreStarting, &format!("launched as process {pid}"));
+        self.emit(
+            Event::DatastoreStarting,
+            &format!("launched as process {pid}"),
+        );
     }
 
     /// A limit that is not in force is a fault on a Raspberry Pi, where the kernel command line
@@ -170,7 +174,11 @@ impl View {
             self.clear("limit-not-enforced");
             return;
         };
-        let severity = if is_pi { Severity::Critical } else { Severity::Warning };
+        let severity = if is_pi {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
         if is_pi {
             self.limit_fault = Some(format!("memory limit not in force: {missing}"));
         }
@@ -202,7 +210,12 @@ impl View {
 
     fn probe_passed(latency: Duration) -> Probe {
         let latency_ms = (latency.as_secs_f64() * 1e6).round() / 1e3;
-        Probe { ok: true, latency_ms: Some(latency_ms), at: now_rfc3339(), error: None }
+        Probe {
+            ok: true,
+            latency_ms: Some(latency_ms),
+            at: now_rfc3339(),
+            error: None,
+        }
     }
 
     pub(super) fn ready(&mut self, latency: Duration, since_launch: Duration) {
@@ -235,8 +248,10 @@ impl View {
         if faults.is_empty() {
             self.faults = None;
         } else {
-            let texts: Vec<_> =
-                faults.iter().map(|fault| format!("{}; {}", fault.message, fault.remedy)).collect();
+            let texts: Vec<_> = faults
+                .iter()
+                .map(|fault| format!("{}; {}", fault.message, fault.remedy))
+                .collect();
             self.faults = Some(texts.join("; "));
         }
         self.settle();
@@ -264,7 +279,12 @@ impl View {
         });
         if self.told.as_ref() != Some(&reason) {
             self.emit(Event::DatastoreDegraded, &reason);
-            self.raise("fault", Severity::Warning, &reason, "see the remedy in the message");
+            self.raise(
+                "fault",
+                Severity::Warning,
+                &reason,
+                "see the remedy in the message",
+            );
             self.told = Some(reason);
         }
     }
@@ -287,9 +307,15 @@ impl View {
         match state {
             DatastoreState::Failed | DatastoreState::Blocked => {
                 let (event, action) = if state == DatastoreState::Failed {
-                    (Event::DatastoreFailed, "correct the cause, then restart the datastore")
+                    (
+                        Event::DatastoreFailed,
+                        "correct the cause, then restart the datastore",
+                    )
                 } else {
-                    (Event::DatastoreBlocked, "mend what is named; it then starts by itself")
+                    (
+                        Event::DatastoreBlocked,
+                        "mend what is named; it then starts by itself",
+                    )
                 };
                 self.emit(event, reason);
                 self.raise("down", Severity::Critical, reason, action);

@@ -1,10 +1,10 @@
 //! What is watched besides the engines: disk space, the wall clock, the board's signals.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::board::Signals;
 use crate::config::Role;
@@ -14,6 +14,8 @@ use crate::status::{Alert, Severity, StatusHub, Volume};
 
 /// Signals, space and clock change slowly; one wake-up looks at all of them.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// A first start makes its directories before this.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// A step of the wall clock below this is ordinary slewing by a time daemon.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// Shares of a full file system that open an alert, and how far below one it closes.
@@ -22,8 +24,13 @@ const CRITICAL_PERCENT: f64 = 90.0;
 const HYSTERESIS_PERCENT: f64 = 2.0;
 
 /// Looks every ten seconds until dropped.
-pub(super) async fn run(hub: StatusHub, paths: Paths, roles: Vec<Role>, board_root: Option<PathBuf>) {
-    let mut ticks = interval(INTERVAL);
+pub(super) async fn run(
+    hub: StatusHub,
+    paths: Paths,
+    roles: Vec<Role>,
+    board_root: Option<PathBuf>,
+) {
+    let mut ticks = interval_at(Instant::now() + FIRST_LOOK, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = Clock::now();
     loop {
@@ -40,10 +47,15 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, roles: Vec<Role>, board_ro
         let (paths, roles, root) = (paths.clone(), roles.clone(), board_root.clone());
         // A file system that hangs must not stop the runtime.
         let look = tokio::task::spawn_blocking(move || {
-            let volumes = roles.iter().map(|role| volume(&paths, *role)).collect::<Vec<_>>();
+            let volumes = roles
+                .iter()
+                .map(|role| volume(&paths, *role))
+                .collect::<Vec<_>>();
             (volumes, root.map(|root| Signals::read(&root)))
         });
-        let Ok((volumes, signals)) = look.await else { continue };
+        let Ok((volumes, signals)) = look.await else {
+            continue;
+        };
         for volume in &volumes {
             space_alert(&hub, volume);
         }
@@ -65,7 +77,11 @@ fn volume(paths: &Paths, role: Role) -> Volume {
     let percent = statvfs(&path).ok().map(|stat| {
         let used = stat.blocks().saturating_sub(stat.blocks_free());
         let total = used + stat.blocks_available();
-        if total == 0 { 0.0 } else { (used as f64 / total as f64 * 1000.0).round() / 10.0 }
+        if total == 0 {
+            0.0
+        } else {
+            (used as f64 / total as f64 * 1000.0).round() / 10.0
+        }
     });
     let state = match percent {
         None => "missing",
@@ -88,17 +104,32 @@ fn volume(paths: &Paths, role: Role) -> Volume {
 fn is_mount(path: &std::path::Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &std::path::Path| std::fs::metadata(path).ok().map(|meta| meta.dev());
-    path.parent().is_some_and(|parent| device(parent) != device(path))
+    path.parent()
+        .is_some_and(|parent| device(parent) != device(path))
 }
 
 fn space_alert(hub: &StatusHub, volume: &Volume) {
     let id = format!("space:{}", volume.name);
-    let Some(percent) = volume.percent else { return };
-    let open = hub.snapshot().alerts.into_iter().find(|alert| alert.id == id);
-    let margin = if open.is_some() { HYSTERESIS_PERCENT } else { 0.0 };
+    let Some(percent) = volume.percent else {
+        return;
+    };
+    let open = hub
+        .snapshot()
+        .alerts
+        .into_iter()
+        .find(|alert| alert.id == id);
+    let margin = if open.is_some() {
+        HYSTERESIS_PERCENT
+    } else {
+        0.0
+    };
     if percent < WARNING_PERCENT - margin {
         if hub.clear(&id) {
-            journal::emit(Event::AlertCleared, &volume.name, "there is enough space again");
+            journal::emit(
+                Event::AlertCleared,
+                &volume.name,
+                "there is enough space again",
+            );
         }
         return;
     }
@@ -111,10 +142,17 @@ fn space_alert(hub: &StatusHub, volume: &Volume) {
     } else {
         Severity::Warning
     };
-    let message = format!("the file system of volume {} is {percent} % full", volume.name);
+    let message = format!(
+        "the file system of volume {} is {percent} % full",
+        volume.name
+    );
     let action = "delete what is not needed, or enlarge the file system";
     if hub.raise(Alert::new(id, severity, &volume.name, &message, action)) {
-        journal::emit(Event::AlertRaised, &volume.name, &format!("{message}; {action}"));
+        journal::emit(
+            Event::AlertRaised,
+            &volume.name,
+            &format!("{message}; {action}"),
+        );
     }
 }
 
@@ -133,7 +171,10 @@ struct ClockStep {
 
 impl Clock {
     fn now() -> Self {
-        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+        Self {
+            wall: SystemTime::now(),
+            monotonic: Instant::now(),
+        }
     }
 
     /// The step since the last call, if there was one.
@@ -176,8 +217,20 @@ mod tests {
     fn a_step_of_the_wall_clock_is_seen_in_both_directions_and_slewing_is_not() {
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
-        assert_eq!(step(now, now + hour), Some(ClockStep { by: hour, forward: true }));
-        assert_eq!(step(now, now - hour), Some(ClockStep { by: hour, forward: false }));
+        assert_eq!(
+            step(now, now + hour),
+            Some(ClockStep {
+                by: hour,
+                forward: true
+            })
+        );
+        assert_eq!(
+            step(now, now - hour),
+            Some(ClockStep {
+                by: hour,
+                forward: false
+            })
+        );
         assert_eq!(step(now, now + Duration::from_secs(1)), None);
     }
 
@@ -199,9 +252,17 @@ mod tests {
         };
         assert_eq!(severity(79.9), None);
         assert_eq!(severity(80.0), Some(Severity::Warning));
-        assert_eq!(severity(79.0), Some(Severity::Warning), "closed within the hysteresis");
+        assert_eq!(
+            severity(79.0),
+            Some(Severity::Warning),
+            "closed within the hysteresis"
+        );
         assert_eq!(severity(90.0), Some(Severity::Critical));
-        assert_eq!(severity(89.0), Some(Severity::Critical), "eased within the hysteresis");
+        assert_eq!(
+            severity(89.0),
+            Some(Severity::Critical),
+            "eased within the hysteresis"
+        );
         assert_eq!(severity(87.0), Some(Severity::Warning));
         assert_eq!(severity(77.9), None);
     }
