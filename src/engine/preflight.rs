@@ -87,9 +87,8 @@ pub(super) fn mongod_address_bits(version: &Version, board: &Board) -> Option<Fi
 /// `glibc.pthread.rseq=1`, which many report to help, so this only warns. Source: MongoDB 8.0
 /// release notes, google/tcmalloc issue 292.
 pub(super) fn mongod_rseq(version: &Version, board: &Board) -> Option<Finding> {
-    let kernel = board.kernel.version;
-    let affected = version.number.0 >= 8 && (6, 19, 0) <= kernel && kernel < (7, 0, 14);
-    affected.then(|| Finding {
+    let broken = (6, 19, 0)..(7, 0, 14);
+    (version.number.0 >= 8 && broken.contains(&board.kernel.version)).then(|| Finding {
         rule: "mongod-kernel-rseq",
         blocks: false,
         message: format!(
