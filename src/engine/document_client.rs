@@ -104,12 +104,13 @@ impl DocumentClient {
     }
 
     pub(super) fn error(&self, operation: &'static str, error: &Error) -> EngineError {
+        // A refused login is no answer of the storage engine: WiredTiger cannot look accounts up
+        // after a panic, and the accounts of a running store do not change by themselves.
         let answered = matches!(
             error.kind.as_ref(),
             ErrorKind::Command(_)
                 | ErrorKind::Write(_)
                 | ErrorKind::InsertMany(_)
-                | ErrorKind::Authentication { .. }
                 | ErrorKind::Custom(_)
         );
         let cause = describe(error);

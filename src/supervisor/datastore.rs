@@ -32,6 +32,8 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(3);
 const PREPARE_LIMIT: Duration = Duration::from_secs(20);
 /// After SIGKILL only a process in uninterruptible I/O stays.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long an adopted engine may take to pass its first probe.
+const ADOPTED_LIMIT: Duration = Duration::from_secs(15);
 /// How often memory use is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -565,7 +567,12 @@ impl Actor {
         let (sender, mut probes) = mpsc::channel(4);
         let client = prepared.engine.client(&prepared.context);
         let _prober = AbortOnDrop(tokio::spawn(probe::run(client, target, sender)).abort_handle());
-        let start_limit = self.plan.config.supervisor.start_timeout.0;
+        // An adopted engine has started long ago: it answers soon, says that it loads, or hangs.
+        let start_limit = if process.is_adopted() {
+            ADOPTED_LIMIT.min(self.plan.config.supervisor.start_timeout.0)
+        } else {
+            self.plan.config.supervisor.start_timeout.0
+        };
         let mut deadline = tokio::time::Instant::now() + start_limit;
         let mut last_error = String::from("its port does not answer");
         let mut failures = 0;

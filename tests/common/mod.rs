@@ -1,5 +1,6 @@
 //! A whole appliance in a directory, with real engines, for one test.
-#![allow(dead_code)] // Each test file uses its own part.
+// Each test file uses its own part.
+#![allow(dead_code, unreachable_pub)]
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
