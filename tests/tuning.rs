@@ -4,7 +4,11 @@
 //! does at the same time; a guard puts every value back even when a test fails. Without root it is skipped, and
 //! says so. The tests marked `ignored` are run by the others, in a restricted environment.
 
+// Helpers of tests may fail and talk as tests do.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -312,7 +316,6 @@ fn run_restricted(wrapper: &[&str], test: &str) {
     let program = dir.path().join("test");
     // Another user may not be allowed to reach the build directory.
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    use std::os::unix::fs::PermissionsExt;
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir.path(), open).unwrap();
     let output = Command::new(wrapper[0])
@@ -323,13 +326,13 @@ fn run_restricted(wrapper: &[&str], test: &str) {
         .current_dir("/")
         .output()
         .unwrap();
-    let text = format!(
+    let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "{text}");
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 /// Applies with everything denied: nothing changes, every knob has a reason, revert is clean.

@@ -56,7 +56,7 @@ impl Bench {
     /// Waits on the paused clock until the status is so.
     async fn until(&self, what: &str, is_so: impl Fn(&Status) -> bool) {
         let mut reader = self.hub.subscribe();
-        let waited = tokio::time::timeout(Duration::from_secs(1200), reader.wait_for(is_so));
+        let waited = tokio::time::timeout(Duration::from_mins(20), reader.wait_for(is_so));
         assert!(waited.await.is_ok_and(|s| s.is_ok()), "never {what}");
     }
 
