@@ -178,6 +178,29 @@ impl Drop for Guard {
     }
 }
 
+/// Untuned values, whatever the machine had: another appliance may run here.
+fn untune() {
+    let thp = "/sys/kernel/mm/transparent_hugepage";
+    for (path, content) in [
+        ("/proc/sys/vm/max_map_count", "65530"),
+        ("/proc/sys/vm/overcommit_memory", "0"),
+        ("/proc/sys/vm/swappiness", "60"),
+        ("/proc/sys/vm/dirty_background_ratio", "10"),
+        ("/proc/sys/vm/dirty_ratio", "20"),
+        ("/proc/sys/net/core/somaxconn", "4096"),
+        ("/proc/sys/net/ipv4/tcp_max_syn_backlog", "2048"),
+        (&format!("{thp}/enabled"), "madvise"),
+        (&format!("{thp}/defrag"), "madvise"),
+        (&format!("{thp}/khugepaged/max_ptes_none"), "511"),
+        (&format!("/sys/block/{SPARE}/queue/read_ahead_kb"), "128"),
+        (&format!("/sys/block/{SPARE}/queue/scheduler"), "none"),
+    ] {
+        if Path::new(path).exists() {
+            write(path, content);
+        }
+    }
+}
+
 fn found<'a>(report: &'a Report, name: &str) -> &'a lucid::status::Knob {
     let knob = report.tuning.knobs.iter().find(|knob| knob.name == name);
     knob.unwrap_or_else(|| panic!("{name} is missing"))
@@ -190,6 +213,8 @@ async fn the_real_kernel_is_tuned_watched_repaired_and_restored() {
         return;
     }
     let _lock = lock();
+    let _machine = Guard::new();
+    untune();
     let guard = Guard::new();
     let dir = tempfile::tempdir().unwrap();
     let state_file = dir.path().join("run/lucid/tuning-before.json");
@@ -312,6 +337,8 @@ async fn the_real_kernel_is_tuned_watched_repaired_and_restored() {
 /// Runs one ignored test of this file through `wrapper`, which ends in the program to run.
 fn run_restricted(wrapper: &[&str], test: &str) {
     let _lock = lock();
+    let _machine = Guard::new();
+    untune();
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("test");
     // Another user may not be allowed to reach the build directory.
