@@ -7,6 +7,8 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -184,9 +186,16 @@ pub fn init() {
             .try_init();
         return;
     }
+    // A person reads this: the subject and the text; ids and event names are for the journal.
+    let fields = format::debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        "lucid_datastore" => write!(writer, "[{value:?}]"),
+        _ => Ok(()),
+    });
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .fmt_fields(fields.delimited(" "))
         .with_target(false);
     let _ = tracing_subscriber::registry()
         .with(filter)

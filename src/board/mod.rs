@@ -1,11 +1,27 @@
 //! What this machine is.
 //!
 //! Everything is read from `/proc`, `/sys` and the device tree under a given root, so that
-//! captured trees of real boards test it. Nothing here writes.
+//! captured trees of real boards test it (`tests/boards`); the clock also asks
+//! `/run/systemd/timesync`. Nothing here writes, and nothing asks the host that compiled it: the
+//! architecture of a tree comes from the tree.
+//!
+//! The `rppal` crate is left out: its `system` module knows a board only from fixed paths, which
+//! no captured tree can stand in for.
+
+mod cgroup;
+mod cpu;
+mod disks;
+mod kernel;
+mod model;
+mod signals;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+use crate::status::BoardSummary;
+use crate::units::{GIB, MIB};
 
 /// The board's family, from the device tree's `compatible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,9 +48,13 @@ pub struct CpuFeatures {
     pub arch: &'static str,
     /// Large System Extensions (HWCAP `atomics`), mandatory in ARMv8.1.
     pub lse_atomics: bool,
-    /// Enough of ARMv8.2 for official MongoDB builds (HWCAP `atomics`, `asimddp` or `fphp` …).
+    /// ARMv8.2-A, which official arm64 builds of MongoDB need from 5.0 on, and from 4.4.19 in
+    /// the 4.4 series (MongoDB manual, production notes, "ARM64"; SERVER-71772). True when every
+    /// feature that ARMv8.2-A demands and the kernel shows is there: HWCAP `atomics` and
+    /// `asimdrdm` (mandatory since 8.1) and `dcpop` (mandatory since 8.2). The Cortex-A76 of a
+    /// Pi 5 has them; the A53 and A72 before it have none.
     pub armv8_2: bool,
-    /// x86 AVX, which MongoDB ≥ 5 needs on x86.
+    /// x86 AVX, which MongoDB ≥ 5 needs on x86, usable under this kernel.
     pub avx: bool,
 }
 
@@ -51,7 +71,7 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "reason")]
 pub enum MemoryCgroup {
-    /// cgroup v2 with the memory controller; carries the mount point.
+    /// cgroup v2 with the memory controller; carries the mount point as the mount table names it.
     Available(PathBuf),
     /// Not there; carries why and what to do (Raspberry Pi kernels need
     /// `cgroup_enable=memory` on the kernel command line).
@@ -67,6 +87,10 @@ pub enum DiskKind {
     /// Soldered eMMC.
     Emmc,
     /// SSD or stick on USB, not rotating.
+    ///
+    /// Many USB bridges hide what they carry and the kernel then says "rotating". Sticks call
+    /// themselves removable and are told by that; an SSD behind such a bridge is reported as
+    /// [`DiskKind::Rotating`], which costs speed, never data.
     UsbSsd,
     /// Rotating disk, on any bus.
     Rotating,
@@ -102,17 +126,19 @@ pub struct Board {
     pub model: String,
     /// Family.
     pub family: Family,
-    /// Revision code of a Pi (new-style, as in the vendor's revision-code table).
+    /// Revision code of a Pi (new-style, as in the vendor's revision-code table); absent on
+    /// other machines and on the first boards, which have old-style codes.
     pub revision: Option<u32>,
-    /// `MemTotal` in bytes.
+    /// `MemTotal` in bytes: what the kernel has, less than what is soldered on.
     pub memory_bytes: u64,
-    /// Online processors.
+    /// Online processors, at least one.
     pub cpus: usize,
     /// Features.
     pub cpu: CpuFeatures,
-    /// Page size in bytes: 4096 or 16384.
+    /// Page size in bytes: 4096 or 16384 (a power of two up to 65536).
     pub page_size: u64,
-    /// Bits of a user virtual address; absent where it cannot be told.
+    /// Bits of a user virtual address that a program gets without asking for more: 39, 47 or 48
+    /// on a Pi, 47 on x86-64. Absent where it cannot be told.
     pub va_bits: Option<u32>,
     /// Kernel.
     pub kernel: Kernel,
@@ -134,7 +160,8 @@ pub struct Signals {
     pub throttled: Option<bool>,
     /// Under-voltage now.
     pub undervoltage: Option<bool>,
-    /// The wall clock is later than this program's build and the kernel says it is set.
+    /// Whether the wall clock can be trusted: later than 2026-01-01, which an unset clock is
+    /// not, and not known to be merely restored from a file (`Signals::read`).
     pub clock_set: bool,
 }
 
@@ -150,11 +177,12 @@ pub enum BoardError {
         source: std::io::Error,
     },
     /// A file has another form than documented.
-    #[error("{} has an unexpected form: {found:?}", path.display())]
+    #[error("{} has an unexpected form: {found:?}; this kernel is not one that this version of \
+             Lucid knows: boot the kernel of the image, or update Lucid", path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// What stands there, shortened.
         found: String,
     },
 }
@@ -163,28 +191,161 @@ impl Board {
     /// Reads the machine under `root` (`/`, or a captured tree).
     ///
     /// # Errors
-    /// [`BoardError`] only for what every Linux has (memory, kernel release); everything else
-    /// that is missing is reported as unknown.
+    /// [`BoardError`] only for what every Linux has (memory, page size, kernel release);
+    /// everything else that is missing is reported as unknown.
     pub fn read(root: &Path) -> Result<Self, BoardError> {
-        let _ = root;
-        unimplemented!()
+        let tree = tree::Tree::new(root);
+        let cpuinfo = tree.text("proc/cpuinfo").unwrap_or_default();
+        let auxv = tree.must_read("proc/self/auxv")?;
+        let cpu = cpu::features(&tree, &cpuinfo, &auxv);
+        let identity = model::read(&tree, &cpuinfo, cpu.arch);
+        Ok(Self {
+            memory_bytes: kernel::memory(&tree)?,
+            cpus: cpu::online(&tree, &cpuinfo),
+            page_size: cpu::page_size(&auxv).ok_or_else(|| BoardError::Form {
+                path: tree.path("proc/self/auxv"),
+                found: "no AT_PAGESZ".to_owned(),
+            })?,
+            va_bits: cpu::va_bits(&tree.text("proc/self/maps").unwrap_or_default(), cpu.arch),
+            kernel: kernel::read(&tree)?,
+            memory_cgroup: cgroup::memory(&tree, identity.family != Family::Other),
+            disks: disks::read(&tree),
+            model: identity.model,
+            family: identity.family,
+            revision: identity.revision,
+            cpu,
+            simulated: false,
+        })
     }
 
-    /// A made-up Raspberry Pi 4 with 4 GiB, for `--simulate`.
+    /// A made-up Raspberry Pi 4 with 4 GiB under the image's kernel, for `--simulate`.
+    ///
+    /// Its memory cgroup is missing, so that a simulation never writes into the host's.
     pub fn simulated() -> Self {
-        unimplemented!()
+        Self {
+            model: "Raspberry Pi 4 Model B Rev 1.5".to_owned(),
+            family: Family::Pi4,
+            revision: Some(0x00c0_3115),
+            // 4 GiB less what firmware and kernel keep.
+            memory_bytes: 4 * GIB - 256 * MIB,
+            cpus: 4,
+            cpu: CpuFeatures {
+                arch: "aarch64",
+                lse_atomics: false,
+                armv8_2: false,
+                avx: false,
+            },
+            page_size: 4096,
+            va_bits: Some(48),
+            kernel: Kernel {
+                release: "7.3.4+deb13-arm64".to_owned(),
+                version: (7, 3, 4),
+            },
+            memory_cgroup: MemoryCgroup::Missing(
+                "this board is simulated, so memory limits are planned but not put in force; \
+                 start without --simulate to enforce them"
+                    .to_owned(),
+            ),
+            disks: vec![
+                Disk {
+                    name: "mmcblk0".to_owned(),
+                    kind: DiskKind::Sd,
+                    size_bytes: 32_010_928_128,
+                    model: Some("SC32G".to_owned()),
+                    read_only: false,
+                },
+                Disk {
+                    name: "sda".to_owned(),
+                    kind: DiskKind::UsbSsd,
+                    size_bytes: 500_107_862_016,
+                    model: Some("Portable SSD".to_owned()),
+                    read_only: false,
+                },
+            ],
+            simulated: true,
+        }
     }
 
     /// Whether this is any Raspberry Pi.
     pub fn is_pi(&self) -> bool {
         self.family != Family::Other
     }
+
+    /// This board and its present signals as the status snapshot shows them.
+    pub fn summary(&self, signals: &Signals) -> BoardSummary {
+        BoardSummary {
+            model: self.model.clone(),
+            memory_bytes: self.memory_bytes,
+            page_size: self.page_size,
+            temperature_celsius: signals.temperature_celsius,
+            throttled: signals.throttled,
+            undervoltage: signals.undervoltage,
+            clock_set: signals.clock_set,
+            simulated: self.simulated,
+        }
+    }
 }
 
 impl Signals {
     /// Reads the signals under `root`; never fails, the unknown stays absent.
+    ///
+    /// The time itself is the system's. It counts as set when it is past 2026-01-01 and, where
+    /// systemd-timesyncd runs, either that has synchronised since boot or the kernel took the
+    /// time from a real-time clock that holds such a time itself. Without this second look a Pi
+    /// that has no such clock would seem right after every boot, since systemd advances it to a
+    /// remembered time.
     pub fn read(root: &Path) -> Self {
-        let _ = root;
-        unimplemented!()
+        signals::read_at(root, std::time::SystemTime::now())
+    }
+
+    /// What [`Board::simulated`] feels: cool, well fed and on time.
+    pub fn simulated() -> Self {
+        Self {
+            temperature_celsius: Some(48.0),
+            throttled: Some(false),
+            undervoltage: Some(false),
+            clock_set: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_simulated_board_says_so_and_cannot_pass_for_a_real_one() {
+        let board = Board::simulated();
+        let summary = board.summary(&Signals::simulated());
+        assert!(board.simulated && summary.simulated && board.is_pi());
+        assert!(board.memory_bytes > 3 * GIB && board.memory_bytes < 4 * GIB);
+        let MemoryCgroup::Missing(reason) = board.memory_cgroup else {
+            panic!("a simulation must not reach the real cgroups");
+        };
+        assert!(reason.contains("--simulate"), "{reason}");
+    }
+
+    #[test]
+    fn the_summary_keeps_the_unknown_unknown() {
+        let summary = Board::simulated().summary(&Signals::default());
+        assert_eq!(summary.temperature_celsius, None);
+        assert_eq!(summary.throttled, None);
+        assert_eq!(summary.undervoltage, None);
+        assert!(!summary.clock_set);
+    }
+
+    #[test]
+    fn an_empty_root_is_refused_with_the_path_and_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Board::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("proc/self/auxv"), "{error}");
+        assert!(error.contains("is /proc mounted?"), "{error}");
+        assert_eq!(
+            Signals {
+                clock_set: false,
+                ..Signals::read(dir.path())
+            },
+            Signals::default()
+        );
     }
 }

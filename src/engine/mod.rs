@@ -5,16 +5,45 @@
 //! connection to a running one: probes, first-start accounts, quiesce, password rotation.
 //! This room touches the engine's own files and port, nothing else; it starts no process.
 
+mod detect;
+mod document_accounts;
+mod document_client;
+mod elastic_client;
+mod elastic_config;
+mod elasticsearch;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod mongod;
+mod preflight;
+mod redis;
+mod redis_client;
+mod redis_config;
+mod redis_info;
+mod secantus;
+mod wiredtiger;
+
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 
 use crate::board::Board;
 use crate::config::{Config, EngineKind, EngineMemory, Role};
 use crate::journal::Level;
+
+pub use error::EngineError;
+
+/// Database of the document store that probes write to.
+pub const HEALTH_DATABASE: &str = "lucid_health";
+
+/// Logical database of the cache that probes write to; 0 to 3 belong to the platform.
+pub const HEALTH_CACHE_DB: i64 = 15;
+
+/// Index of the search engine that probes write to.
+pub const HEALTH_INDEX: &str = ".lucid-health";
 
 /// What an engine can do beyond its role's basics. What is not listed is refused by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -164,10 +193,18 @@ impl Context {
             .iter()
             .find(|ip| ip.is_loopback() || ip.is_unspecified());
         let ip = match local.or(listen.first()) {
+            // A socket bound to `::` need not take IPv4: Redis sets IPV6_V6ONLY.
+            Some(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             Some(ip) if !ip.is_unspecified() => *ip,
-            _ => IpAddr::from([127, 0, 0, 1]),
+            _ => Ipv4Addr::LOCALHOST.into(),
         };
         (ip, common.port)
+    }
+
+    /// `host:port` that local clients connect to, as it stands in a URI.
+    pub fn endpoint(&self) -> String {
+        let (ip, port) = self.local_addr();
+        std::net::SocketAddr::new(ip, port).to_string()
     }
 }
 
@@ -191,63 +228,6 @@ pub struct Fault {
     pub remedy: String,
 }
 
-/// Why an engine's description could not be made, or an engine did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// No program was found.
-    #[error("{engine}: no program found (searched {searched}); {remedy}")]
-    NotFound {
-        /// Engine.
-        engine: &'static str,
-        /// Places searched, joined.
-        searched: String,
-        /// Way out.
-        remedy: String,
-    },
-    /// The program cannot be executed or does not say its version.
-    #[error("{engine}: {} cannot be used: {cause}; {remedy}", binary.display())]
-    Unusable {
-        /// Engine.
-        engine: &'static str,
-        /// Program.
-        binary: PathBuf,
-        /// Cause, such as "is built for aarch64, this machine is x86_64".
-        cause: String,
-        /// Way out.
-        remedy: String,
-    },
-    /// A probe or administrative call failed.
-    #[error("{engine}: {operation} failed: {cause}")]
-    Call {
-        /// Engine.
-        engine: &'static str,
-        /// What was tried.
-        operation: &'static str,
-        /// What the engine or the connection said.
-        cause: String,
-    },
-    /// A call took longer than its deadline.
-    #[error("{engine}: {operation} did not answer within {} ms", limit.as_millis())]
-    Timeout {
-        /// Engine.
-        engine: &'static str,
-        /// What was tried.
-        operation: &'static str,
-        /// The deadline.
-        limit: Duration,
-    },
-    /// The engine cannot do this.
-    #[error("{engine} cannot {what}; {alternative}")]
-    Unsupported {
-        /// Engine.
-        engine: &'static str,
-        /// What was asked.
-        what: &'static str,
-        /// What does it instead.
-        alternative: &'static str,
-    },
-}
-
 /// The description of an engine. Implementations are stateless; see [`of`].
 pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Which one.
@@ -266,6 +246,14 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Checks the board against what this version needs, before a SIGILL does.
     fn preflight(&self, detected: &Detected, board: &Board) -> Vec<Finding>;
+
+    /// Whether the engine can listen on these addresses; `None` when it can. Pure.
+    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding>;
+
+    /// Looks for a state of the data directory in which this engine would start with an empty
+    /// store, or overwrite one, without a word. Reads a few directory entries; blocks, so call
+    /// it off the runtime. Called before every start; `None` for an empty directory.
+    fn check_data(&self, data_dir: &Path) -> Option<Finding>;
 
     /// Configuration files. Pure.
     fn render(&self, ctx: &Context) -> Vec<RenderedFile>;
@@ -313,6 +301,32 @@ pub trait Client: Send {
 
 /// The description of `kind`.
 pub fn of(kind: EngineKind) -> &'static dyn Engine {
-    let _ = kind;
-    unimplemented!()
+    match kind {
+        EngineKind::Secantus => &secantus::Secantus,
+        EngineKind::Mongod => &mongod::Mongod,
+        EngineKind::Redis => &redis::REDIS,
+        EngineKind::Valkey => &redis::VALKEY,
+        EngineKind::Elasticsearch => &elasticsearch::Elasticsearch,
+    }
+}
+
+/// Names of a datastore's accounts: the supervisor's and the client's.
+///
+/// The cache's client is `default`, so that programs which send a password without a name get
+/// in as well.
+pub const fn account_names(role: Role) -> (&'static str, &'static str) {
+    match role {
+        Role::Cache => ("lucid-supervisor", "default"),
+        Role::Document | Role::Search => ("lucid-supervisor", "lucid"),
+    }
+}
+
+/// A text that no other probe of this machine has written: clock and a counter.
+fn nonce() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{nanos:x}-{}-{count}", std::process::id())
 }

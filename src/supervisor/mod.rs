@@ -1,1 +1,537 @@
-//! stub
+//! Lifecycle of the datastores: spawn and adopt, probe, limit, restart, stop in order.
+//!
+//! Each datastore is a task of its own ([`datastore`]) that publishes into the status snapshot.
+//! This module owns them all: it starts them, passes commands on, reloads the configuration,
+//! answers systemd, and ends them in order. It never waits on an engine itself.
+
+pub mod credentials;
+mod datastore;
+mod lifecycle;
+mod limits;
+mod lock;
+mod notify;
+mod output;
+mod ports;
+mod prepare;
+mod probe;
+mod process;
+mod readable;
+mod records;
+mod registry;
+mod setup;
+mod view;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+pub use lock::{Lock, LockError};
+pub use output::{Line, Lines};
+pub use prepare::{Plan, client_uri};
+pub use setup::{SetupError, engine_search_path, plan};
+
+use crate::config::Role;
+use crate::journal::{self, Event};
+use crate::status::{ApplianceState, StatusHub};
+use crate::tuning;
+use datastore::{Actor, Command, Handle as DatastoreHandle};
+use registry::Registry;
+
+/// Systemd hears `READY=1` at the latest after this, so that a datastore that needs a person
+/// does not make the whole unit fail.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// Longest that the watchdog waits for a datastore's task to answer.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a datastore can be told through [`Handle::act`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start it; forgets earlier failures.
+    Start,
+    /// Stop it until told otherwise.
+    Stop,
+    /// Stop and start it; forgets earlier failures.
+    Restart,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such datastore runs here.
+    #[error("datastore {0} is not enabled; set datastore.{0}.enabled = true in lucid.toml")]
+    NotEnabled(Role),
+    /// Its task is ending.
+    #[error("datastore {0} is shutting down")]
+    Ending(Role),
+    /// The engine or a file refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The changed configuration is not valid; the running one stays.
+    #[error("the running configuration stays: {0}")]
+    Config(#[from] SetupError),
+}
+
+type Datastores = Arc<Mutex<BTreeMap<Role, DatastoreHandle>>>;
+
+/// The supervisor's public interface inside the process: what the API and the page use.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    hub: StatusHub,
+    datastores: Datastores,
+    reload: mpsc::Sender<oneshot::Sender<Result<(), SetupError>>>,
+}
+
+impl Handle {
+    /// The status snapshot.
+    pub fn hub(&self) -> &StatusHub {
+        &self.hub
+    }
+
+    fn datastore(&self, role: Role) -> Result<DatastoreHandle, CommandError> {
+        let datastores = self
+            .datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        datastores
+            .get(&role)
+            .cloned()
+            .ok_or(CommandError::NotEnabled(role))
+    }
+
+    /// Passes `action` on; the status tells how it goes.
+    ///
+    /// # Errors
+    /// [`CommandError::NotEnabled`] and [`CommandError::Ending`].
+    pub async fn act(&self, role: Role, action: Action) -> Result<(), CommandError> {
+        let command = match action {
+            Action::Start => Command::Start,
+            Action::Stop => Command::Stop,
+            Action::Restart => Command::Restart,
+        };
+        let datastore = self.datastore(role)?;
+        datastore
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| CommandError::Ending(role))
+    }
+
+    /// What the engine of `role` wrote.
+    ///
+    /// # Errors
+    /// [`CommandError::NotEnabled`].
+    pub fn lines(&self, role: Role) -> Result<Lines, CommandError> {
+        self.datastore(role).map(|datastore| datastore.lines)
+    }
+
+    /// Gives the client account of `role` a new password, in the engine and on disk.
+    ///
+    /// # Errors
+    /// [`CommandError`]; the old password then still holds.
+    pub async fn rotate(&self, role: Role) -> Result<(), CommandError> {
+        let (answer, result) = oneshot::channel();
+        let datastore = self.datastore(role)?;
+        let ending = |_| CommandError::Ending(role);
+        datastore
+            .commands
+            .send(Command::Rotate(answer))
+            .await
+            .map_err(|_| ending(()))?;
+        result
+            .await
+            .map_err(|_| ending(()))?
+            .map_err(CommandError::Refused)
+    }
+
+    /// Reads the configuration again and restarts what it concerns.
+    ///
+    /// # Errors
+    /// [`CommandError::Config`]; nothing changes then.
+    pub async fn reload(&self) -> Result<(), CommandError> {
+        let (answer, result) = oneshot::channel();
+        let ended = || CommandError::Refused("the supervisor is shutting down".to_owned());
+        self.reload.send(answer).await.map_err(|_| ended())?;
+        Ok(result.await.map_err(|_| ended())??)
+    }
+}
+
+/// Why the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Asked to stop; engines are stopped.
+    Stopped,
+    /// Asked to leave engines to the next supervisor.
+    HandedOver,
+}
+
+/// How to make the plan again on a reload.
+pub type Replan = Box<dyn Fn() -> Result<Plan, SetupError> + Send + Sync>;
+
+/// The daemon.
+pub struct Supervisor {
+    plan: Arc<Plan>,
+    hub: StatusHub,
+    registry: Registry,
+    datastores: Datastores,
+    tasks: JoinSet<Role>,
+    replan: Arc<Replan>,
+    reloads: mpsc::Receiver<oneshot::Sender<Result<(), SetupError>>>,
+    handle: Handle,
+    tuner: Option<tuning::Tuner>,
+    board_root: Option<PathBuf>,
+}
+
+impl Supervisor {
+    /// A supervisor for `plan`. `tuner` is absent where knobs are left alone; `board_root` is
+    /// where the board's signals are read, absent when they are simulated.
+    pub fn new(
+        plan: Plan,
+        hub: StatusHub,
+        tuner: Option<tuning::Tuner>,
+        board_root: Option<PathBuf>,
+        replan: Replan,
+    ) -> Self {
+        let registry = Registry::open(plan.paths.engines_state(), &notify::stored());
+        let (reload, reloads) = mpsc::channel(1);
+        let datastores = Datastores::default();
+        let handle = Handle {
+            hub: hub.clone(),
+            datastores: Arc::clone(&datastores),
+            reload,
+        };
+        Self {
+            plan: Arc::new(plan),
+            hub,
+            registry,
+            datastores,
+            tasks: JoinSet::new(),
+            replan: Arc::new(replan),
+            reloads,
+            handle,
+            tuner,
+            board_root,
+        }
+    }
+
+    /// For the API.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until a signal ends it: SIGTERM and SIGINT stop the engines, SIGUSR2 leaves them to
+    /// the next supervisor, SIGHUP reloads.
+    ///
+    /// # Errors
+    /// Only where signals cannot be received at all.
+    pub async fn run(mut self) -> std::io::Result<Ended> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut leave = signal(SignalKind::user_defined2())?;
+        let message = format!(
+            "lucid {} on {}, root {}",
+            env!("CARGO_PKG_VERSION"),
+            self.plan.board.model,
+            self.plan.paths.root().display()
+        );
+        journal::emit(Event::SupervisorStarted, "appliance", &message);
+        let tuning = match self.tuner.take() {
+            Some(tuner) => {
+                let interval = self.plan.config.tuning.check_interval.0;
+                Some(setup::Tuning::apply(tuner, &self.hub, interval).await)
+            }
+            None => None,
+        };
+        self.stop_orphans().await;
+        let roles: Vec<Role> = self
+            .plan
+            .config
+            .enabled()
+            .map(|common| common.role)
+            .collect();
+        for role in &roles {
+            self.start(*role);
+        }
+        let mut helpers = JoinSet::new();
+        helpers.spawn(watch::run(
+            self.hub.clone(),
+            self.plan.paths.clone(),
+            roles,
+            self.board_root.clone(),
+        ));
+        helpers.spawn(tell_states(self.hub.clone()));
+        if let Some(period) = notify::watchdog_interval() {
+            helpers.spawn(watchdog(period, Arc::clone(&self.datastores)));
+        }
+        let ended = loop {
+            tokio::select! {
+                _ = terminate.recv() => break Ended::Stopped,
+                _ = interrupt.recv() => break Ended::Stopped,
+                _ = leave.recv() => break Ended::HandedOver,
+                _ = hangup.recv() => {
+                    // The result is in the journal; there is nobody else to tell.
+                    let _ = self.reload(tuning.as_ref()).await;
+                }
+                Some(answer) = self.reloads.recv() => {
+                    let result = self.reload(tuning.as_ref()).await;
+                    let _ = answer.send(result);
+                }
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+            }
+        };
+        self.finish(ended, (&mut terminate, &mut interrupt)).await;
+        helpers.shutdown().await;
+        if let Some(tuning) = tuning {
+            tuning
+                .finish(ended == Ended::Stopped && self.plan.config.tuning.revert_on_stop)
+                .await;
+        }
+        Ok(ended)
+    }
+
+    fn start(&mut self, role: Role) {
+        let (actor, handle) = Actor::new(
+            role,
+            Arc::clone(&self.plan),
+            self.hub.clone(),
+            self.registry.clone(),
+        );
+        self.datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(role, handle);
+        self.tasks.spawn(async move {
+            actor.run().await;
+            role
+        });
+    }
+
+    /// A datastore's task ends on its own only when its role was disabled; anything else is a
+    /// fault of ours, mended by a new task that adopts the engine.
+    fn ended(&mut self, ended: Result<Role, tokio::task::JoinError>) {
+        match ended {
+            Ok(role) => {
+                self.datastores
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&role);
+            }
+            Err(error) => tracing::error!("a datastore's task failed: {error}"),
+        }
+    }
+
+    /// Engines that an earlier supervisor left for roles that are no longer enabled.
+    async fn stop_orphans(&self) {
+        let enabled: Vec<Role> = self
+            .plan
+            .config
+            .enabled()
+            .map(|common| common.role)
+            .collect();
+        for record in self.registry.orphans(&enabled) {
+            if let Some(process) = process::Process::adopt(record.pid, record.start_time) {
+                journal::emit(
+                    Event::DatastoreStopped,
+                    record.role.name(),
+                    "it is not enabled any more",
+                );
+                process.signal_group(nix::sys::signal::Signal::SIGTERM);
+                let limit = self.plan.config.supervisor.stop_timeout.0;
+                if timeout(limit, process.exited()).await.is_err() {
+                    process.signal_group(nix::sys::signal::Signal::SIGKILL);
+                }
+            }
+            self.registry.set(record.role, None);
+        }
+    }
+
+    async fn reload(&mut self, tuning: Option<&setup::Tuning>) -> Result<(), SetupError> {
+        notify::reloading();
+        let replan = Arc::clone(&self.replan);
+        let made = tokio::task::spawn_blocking(move || replan()).await;
+        let result = match made {
+            Ok(Ok(plan)) => {
+                let plan = Arc::new(plan);
+                if let Some(tuning) = tuning {
+                    tuning.replan(Arc::clone(&plan), &self.hub).await;
+                }
+                self.apply(plan).await;
+                journal::emit(
+                    Event::ConfigReloaded,
+                    "appliance",
+                    "configuration read again",
+                );
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                let message = format!("the running configuration stays: {error}");
+                journal::emit(Event::ConfigRejected, "appliance", &message);
+                Err(error)
+            }
+            Err(error) => Err(SetupError::Internal(error.to_string())),
+        };
+        notify::ready();
+        result
+    }
+
+    async fn apply(&mut self, plan: Arc<Plan>) {
+        let wanted: Vec<Role> = plan.config.enabled().map(|common| common.role).collect();
+        self.plan = Arc::clone(&plan);
+        let running = self
+            .datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for (role, datastore) in &running {
+            let command = if wanted.contains(role) {
+                Command::Reconfigure(Arc::clone(&plan))
+            } else {
+                Command::Shutdown
+            };
+            let _ = datastore.commands.send(command).await;
+        }
+        for role in wanted {
+            if !running.contains_key(&role) {
+                self.start(role);
+            }
+        }
+    }
+
+    /// Stops the datastores in reverse start order, or leaves them. A second signal does not
+    /// wait for the order any more.
+    async fn finish(
+        &mut self,
+        ended: Ended,
+        (terminate, interrupt): (
+            &mut tokio::signal::unix::Signal,
+            &mut tokio::signal::unix::Signal,
+        ),
+    ) {
+        let datastores = std::mem::take(
+            &mut *self
+                .datastores
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        if ended == Ended::HandedOver {
+            journal::emit(
+                Event::SupervisorHandover,
+                "appliance",
+                "engines go on running",
+            );
+            for datastore in datastores.values() {
+                let _ = datastore.commands.send(Command::Leave).await;
+            }
+            while self.tasks.join_next().await.is_some() {}
+            return;
+        }
+        notify::stopping();
+        self.hub.set_stopping();
+        journal::emit(
+            Event::SupervisorStopping,
+            "appliance",
+            "stopping the datastores",
+        );
+        for (role, datastore) in datastores.iter().rev() {
+            let _ = datastore.commands.send(Command::Shutdown).await;
+            tracing::debug!("waiting for {role}");
+            tokio::select! {
+                _ = self.tasks.join_next() => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        for datastore in datastores.values() {
+            let _ = datastore.commands.send(Command::Shutdown).await;
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Tells the journal and systemd when the appliance's state changes.
+async fn tell_states(hub: StatusHub) {
+    let mut changes = hub.subscribe();
+    let started = tokio::time::Instant::now();
+    let mut told = None;
+    let mut ready_sent = false;
+    loop {
+        let state = changes.borrow_and_update().state;
+        if told != Some(state) {
+            told = Some(state);
+            let event = match state {
+                ApplianceState::Ready => Some(Event::ApplianceReady),
+                ApplianceState::Degraded => Some(Event::ApplianceDegraded),
+                ApplianceState::Failed => Some(Event::ApplianceFailed),
+                ApplianceState::Starting | ApplianceState::Stopping => None,
+            };
+            let summary = summary(&hub);
+            notify::status(&summary);
+            if let Some(event) = event {
+                journal::emit(event, "appliance", &summary);
+            }
+        }
+        if !ready_sent && (state != ApplianceState::Starting || started.elapsed() >= SETTLE_LIMIT) {
+            ready_sent = true;
+            notify::ready();
+        }
+        let settle = started + SETTLE_LIMIT;
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(settle), if !ready_sent => {}
+        }
+    }
+}
+
+fn summary(hub: &StatusHub) -> String {
+    let status = hub.snapshot();
+    let parts: Vec<_> = status
+        .datastores
+        .iter()
+        .map(|d| format!("{} {}", d.name, format!("{:?}", d.state).to_lowercase()))
+        .collect();
+    format!(
+        "{}: {}",
+        format!("{:?}", status.state).to_lowercase(),
+        parts.join(", ")
+    )
+}
+
+/// Feeds systemd's watchdog while every datastore's task answers. An engine that hangs is not
+/// the supervisor's own health; a task that does not answer is.
+async fn watchdog(period: Duration, datastores: Datastores) {
+    let mut ticks = interval(period / 3);
+    loop {
+        ticks.tick().await;
+        let handles: Vec<_> = {
+            let datastores = datastores.lock().unwrap_or_else(PoisonError::into_inner);
+            datastores
+                .iter()
+                .map(|(role, handle)| (*role, handle.pings.clone()))
+                .collect()
+        };
+        let mut healthy = true;
+        for (role, pings) in handles {
+            let (answer, answered) = oneshot::channel();
+            let asked = timeout(PING_LIMIT.min(period / 6), async {
+                // A closed channel belongs to a datastore that has just been shut down.
+                if pings.send(answer).await.is_ok() {
+                    let _ = answered.await;
+                }
+            });
+            if asked.await.is_err() {
+                tracing::error!("the task of datastore {role} does not answer the watchdog");
+                healthy = false;
+            }
+        }
+        if healthy {
+            notify::watchdog();
+        }
+    }
+}

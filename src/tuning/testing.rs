@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::board::{Board, CpuFeatures, Disk, DiskKind, Family, Kernel, MemoryCgroup};
+use crate::board::{Board, Disk, DiskKind, Family};
 use crate::config::{Config, EngineKind};
 use crate::units::MIB;
 
@@ -20,36 +20,18 @@ pub(super) const DEFAULT_SET: &[Engine] = &[
 
 /// A board of this family, RAM and disks.
 pub(super) fn board(family: Family, memory_mib: u64, disks: &[(&str, DiskKind)]) -> Board {
+    let disk = |(name, kind): &(&str, DiskKind)| Disk {
+        name: (*name).to_owned(),
+        kind: *kind,
+        size_bytes: 1 << 30,
+        model: None,
+        read_only: false,
+    };
     Board {
-        model: "test".to_owned(),
         family,
-        revision: None,
         memory_bytes: memory_mib * MIB,
-        cpus: 4,
-        cpu: CpuFeatures {
-            arch: "aarch64",
-            lse_atomics: false,
-            armv8_2: false,
-            avx: false,
-        },
-        page_size: 4096,
-        va_bits: None,
-        kernel: Kernel {
-            release: "7.3.4".to_owned(),
-            version: (7, 3, 4),
-        },
-        memory_cgroup: MemoryCgroup::Missing("test".to_owned()),
-        disks: disks
-            .iter()
-            .map(|(name, kind)| Disk {
-                name: (*name).to_owned(),
-                kind: *kind,
-                size_bytes: 1 << 30,
-                model: None,
-                read_only: false,
-            })
-            .collect(),
-        simulated: true,
+        disks: disks.iter().map(disk).collect(),
+        ..Board::simulated()
     }
 }
 

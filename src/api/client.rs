@@ -1,0 +1,186 @@
+//! The other end of the control socket.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+
+use super::{BASE, ErrorBody, socket_of};
+use crate::config::Role;
+use crate::paths::Paths;
+use crate::status::Status;
+
+/// Longer than the longest that the daemon takes to answer.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Why the supervisor did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers on the socket.
+    #[error(
+        "no supervisor runs on this root ({} does not answer: {cause}); start it with \
+         `lucid supervise` or `systemctl start lucid`, or name its root with --root DIR",
+        socket.display()
+    )]
+    NotRunning {
+        /// The socket.
+        socket: PathBuf,
+        /// What the connection said.
+        cause: String,
+    },
+    /// This user may not use the socket.
+    #[error("this user may not use {}; run as root or as the user who started it", .0.display())]
+    Denied(PathBuf),
+    /// The supervisor said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The answer is not what this version understands.
+    #[error("the supervisor's answer cannot be read ({0}); is it of another version?")]
+    Answer(String),
+}
+
+/// One line that an engine wrote.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LogLine {
+    pub(crate) at: String,
+    pub(crate) text: String,
+}
+
+/// A client of one appliance.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A client for the appliance at `paths`; connects with the first call.
+    ///
+    /// # Errors
+    /// [`ClientError::Answer`] where the HTTP client cannot be made.
+    pub fn new(paths: &Paths) -> Result<Self, ClientError> {
+        let socket = socket_of(paths);
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.clone())
+            .build()
+            .map_err(|error| ClientError::Answer(error.to_string()))?;
+        Ok(Self { socket, http })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        limit: Option<Duration>,
+    ) -> Result<Response, ClientError> {
+        let mut request = self
+            .http
+            .request(method, format!("http://lucid{BASE}{path}"));
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = response.json::<ErrorBody>().await;
+        Err(match body {
+            Ok(body) => ClientError::Refused(body.error.message),
+            Err(_) if status == StatusCode::NOT_FOUND => {
+                ClientError::Answer(format!("it does not know {path}"))
+            }
+            Err(error) => ClientError::Answer(error.to_string()),
+        })
+    }
+
+    fn explain(&self, error: &reqwest::Error) -> ClientError {
+        let mut source: Option<&dyn std::error::Error> = Some(error);
+        while let Some(cause) = source {
+            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+                return if io.kind() == ErrorKind::PermissionDenied {
+                    ClientError::Denied(self.socket.clone())
+                } else {
+                    ClientError::NotRunning {
+                        socket: self.socket.clone(),
+                        cause: io.to_string(),
+                    }
+                };
+            }
+            source = cause.source();
+        }
+        ClientError::NotRunning {
+            socket: self.socket.clone(),
+            cause: error.to_string(),
+        }
+    }
+
+    /// The status snapshot.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        let response = self.call(Method::GET, "/status", Some(LIMIT)).await?;
+        response
+            .json()
+            .await
+            .map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    /// `start`, `stop` or `restart`; returns when the command was taken.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn act(&self, role: Role, action: &str) -> Result<(), ClientError> {
+        self.call(
+            Method::POST,
+            &format!("/datastores/{role}/{action}"),
+            Some(LIMIT),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// A new password for the client account.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate(&self, role: Role) -> Result<(), ClientError> {
+        let path = format!("/datastores/{role}/credentials/rotate");
+        self.call(Method::POST, &path, Some(LIMIT)).await?;
+        Ok(())
+    }
+
+    /// Calls `each` for the last `lines` lines of an engine and, with `follow`, for every line to
+    /// come. `each` ends it by answering false.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn logs(
+        &self,
+        role: Role,
+        lines: usize,
+        follow: bool,
+        mut each: impl FnMut(LogLine) -> bool,
+    ) -> Result<(), ClientError> {
+        let path = format!("/datastores/{role}/logs?lines={lines}&follow={follow}");
+        let limit = (!follow).then_some(LIMIT);
+        let mut body = self.call(Method::GET, &path, limit).await?.bytes_stream();
+        let mut rest = Vec::new();
+        while let Some(chunk) = body.next().await {
+            rest.extend(chunk.map_err(|error| self.explain(&error))?);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let line = serde_json::from_slice(&line)
+                    .map_err(|error| ClientError::Answer(error.to_string()))?;
+                if !each(line) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The command line's definition; completions and manual pages are made from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Role;
+
+/// The database appliance: a document store, a cache and search, supervised, tuned and visible.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the appliance is degraded or failed (status),
+/// 4 refused for safety.
+#[derive(Debug, Parser)]
+#[command(name = "lucid", version, about, long_about, max_term_width = 100)]
+pub(super) struct Args {
+    /// Put every path of the appliance (etc, run, data) under this directory
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(super) root: PathBuf,
+    /// Read this configuration instead of etc/lucid/lucid.toml under the root
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print exactly one JSON document on stdout; messages go to stderr
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the appliance in the foreground: the daemon
+    Supervise {
+        /// Touch no hardware and no kernel knob: a made-up Raspberry Pi 4, said so everywhere
+        #[arg(long)]
+        simulate: bool,
+    },
+    /// Show the appliance's health
+    Status {
+        /// Show it again every second until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Look for what is wrong with this machine and this root, without a running supervisor
+    Doctor,
+    /// Kernel knobs
+    Tune {
+        #[command(subcommand)]
+        command: TuneCommand,
+    },
+    /// List, start, stop and restart datastores
+    Datastore {
+        #[command(subcommand)]
+        command: DatastoreCommand,
+    },
+    /// What a datastore's engine writes
+    Logs {
+        /// Datastore
+        name: Role,
+        /// Go on with new lines until interrupted
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the last lines
+        #[arg(short = 'n', long, default_value_t = 100)]
+        lines: usize,
+    },
+    /// The configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Passwords of the datastores
+    Credentials {
+        #[command(subcommand)]
+        command: CredentialsCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a directory
+    Man {
+        /// Directory, made where missing
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum TuneCommand {
+    /// Show every knob: wanted, found, why
+    Plan,
+    /// Set the knobs and read them back
+    Apply,
+    /// Read the knobs back; exits 3 when one is not as wanted
+    Check,
+    /// Put the knobs back as they were found
+    Revert,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum DatastoreCommand {
+    /// One line a datastore
+    List,
+    /// Start a stopped or failed datastore and wait until it is ready
+    Start {
+        /// Datastore
+        name: Role,
+    },
+    /// Stop a datastore until it is started again
+    Stop {
+        /// Datastore
+        name: Role,
+    },
+    /// Stop and start a datastore and wait until it is ready
+    Restart {
+        /// Datastore
+        name: Role,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check the configuration; says file, line and key of every fault
+    Check,
+    /// Print the configuration in force
+    Show {
+        /// With the memory plan for this board
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print the documented default file
+    Default,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum CredentialsCommand {
+    /// Print a connection URI with user and password
+    Show {
+        /// Datastore
+        name: Role,
+    },
+    /// Give the client account a new password, without a restart
+    Rotate {
+        /// Datastore
+        name: Role,
+    },
+}

@@ -1,0 +1,408 @@
+//! Everything that must hold before an engine may start, and everything made for its start.
+//!
+//! Blocks on files and on asking the program for its version; runs off the runtime.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Uid, User, chown};
+use sha2::{Digest, Sha256};
+
+use super::credentials::{self, CredentialError};
+use super::limits::Limits;
+use super::ports;
+use super::process::RunAs;
+use crate::board::Board;
+use crate::config::{Config, EngineKind, EngineMemory, MemoryPlan, Role};
+use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, Version};
+use crate::fsx;
+use crate::paths::Paths;
+use crate::units::{MIB, human_bytes};
+
+/// One valid configuration with all that follows from it; shared by all datastores.
+#[derive(Debug)]
+pub struct Plan {
+    /// Layout.
+    pub paths: Paths,
+    /// Configuration.
+    pub config: Config,
+    /// The machine.
+    pub board: Board,
+    /// Memory shares.
+    pub memory: MemoryPlan,
+    /// Where engines' programs are searched, in order.
+    pub search: Vec<PathBuf>,
+    pub(super) limits: Limits,
+}
+
+/// A start that is ready to happen.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) engine: &'static dyn Engine,
+    pub(super) context: Context,
+    pub(super) spec: CommandSpec,
+    pub(super) run_as: Option<RunAs>,
+    pub(super) fingerprint: String,
+    /// What preflight found that does not forbid the start.
+    pub(super) warnings: Vec<String>,
+    /// Credentials were made just now.
+    pub(super) new_credentials: bool,
+}
+
+/// Why a start cannot happen now, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Blocked {
+    pub(super) reason: String,
+    pub(super) remedy: String,
+    /// An engine of ours that is already there: adopt it.
+    pub(super) adoptable: Option<i32>,
+}
+
+impl Blocked {
+    fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            remedy: remedy.into(),
+            adoptable: None,
+        }
+    }
+
+    fn file(error: &fsx::FsError) -> Self {
+        let remedy = match error.source.raw_os_error() {
+            Some(nix::libc::EROFS) => {
+                "the file system is read-only: look for I/O errors with `dmesg`, remount it writable"
+            }
+            Some(nix::libc::ENOSPC) => "the file system is full: free space",
+            Some(nix::libc::EACCES | nix::libc::EPERM) => {
+                "run as root, or give this user the directory"
+            }
+            _ => "check the path and its file system",
+        };
+        Self::new(error.to_string(), remedy)
+    }
+}
+
+/// Free space that an engine needs to start and to recover: its log files and a checkpoint.
+const fn least_free(engine: EngineKind) -> u64 {
+    match engine {
+        EngineKind::Secantus | EngineKind::Mongod => 48 * MIB,
+        EngineKind::Redis | EngineKind::Valkey => 8 * MIB,
+        EngineKind::Elasticsearch => 256 * MIB,
+    }
+}
+
+/// How strict to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A start: every precondition must hold.
+    Start,
+    /// The engine runs already (adoption, reload): only describe it.
+    Describe,
+}
+
+/// Prepares the start of `role`.
+pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepared, Blocked> {
+    let common = plan.config.common(role);
+    let engine = engine::of(common.engine);
+    let detected = engine
+        .detect(common.binary, &plan.search)
+        .map_err(|error| Blocked::new(error.to_string(), "see `lucid doctor`"))?;
+    let mut findings = engine.preflight(&detected, &plan.board);
+    findings.extend(engine.check_listen(common.listen));
+    if purpose == Purpose::Start {
+        findings.extend(engine.check_data(&plan.paths.data().join(role.volume())));
+        if let Some(finding) = findings.iter().find(|finding| finding.blocks) {
+            return Err(Blocked::new(&finding.message, &finding.remedy));
+        }
+    }
+    let (credentials, new_credentials) = credentials::load_or_create(&plan.paths, role)
+        .map_err(|error| Blocked::new(error.to_string(), "then start the datastore again"))?;
+    let Some(memory) = plan.memory.of(role) else {
+        return Err(Blocked::new(
+            format!("{role} is not enabled"),
+            "enable it in lucid.toml",
+        ));
+    };
+    let run_as = run_as(role)?;
+    let context = Context {
+        role,
+        config: plan.config.clone(),
+        detected,
+        memory,
+        cpus: plan.board.cpus,
+        conf_dir: plan.paths.engine_conf(role.name()),
+        data_dir: plan.paths.data().join(role.volume()),
+        credentials,
+    };
+    let spec = engine.command(&context);
+    let files = engine.render(&context);
+    let fingerprint = fingerprint(&context.detected, &spec, &files, memory, run_as);
+    if purpose == Purpose::Start {
+        directories(&context, run_as)?;
+        space(&context)?;
+        for file in &files {
+            let unchanged = std::fs::read(&file.path)
+                .is_ok_and(|old| old == file.content.as_bytes())
+                && mode_of(&file.path) == Some(file.mode);
+            if !unchanged {
+                fsx::write_atomic(&file.path, file.content.as_bytes(), file.mode)
+                    .map_err(|error| Blocked::file(&error))?;
+            }
+            give(&file.path, run_as)?;
+        }
+        port(plan, role)?;
+    }
+    let warnings = findings
+        .into_iter()
+        .filter(|finding| !finding.blocks)
+        .map(|finding| format!("{}; {}", finding.message, finding.remedy))
+        .collect();
+    Ok(Prepared {
+        engine,
+        context,
+        spec,
+        run_as,
+        fingerprint,
+        warnings,
+        new_credentials,
+    })
+}
+
+/// The URI that clients of `role` connect with.
+///
+/// # Errors
+/// As [`credentials::load`].
+pub fn client_uri(
+    paths: &Paths,
+    config: &Config,
+    role: Role,
+) -> Result<(String, Credentials), CredentialError> {
+    let credentials = credentials::load(paths, role)?;
+    let version = Version {
+        number: (0, 0, 0),
+        text: String::new(),
+    };
+    // A URI depends on address and account alone; nothing else of this is looked at.
+    let context = Context {
+        role,
+        config: config.clone(),
+        detected: Detected {
+            binary: PathBuf::new(),
+            version,
+        },
+        memory: EngineMemory {
+            max: 0,
+            high: 0,
+            cache: 0,
+        },
+        cpus: 1,
+        conf_dir: PathBuf::new(),
+        data_dir: PathBuf::new(),
+        credentials: credentials.clone(),
+    };
+    Ok((
+        engine::of(config.common(role).engine).uri(&context),
+        credentials,
+    ))
+}
+
+/// The engine's own user when the supervisor is root; an ordinary user's engines run as it.
+fn run_as(role: Role) -> Result<Option<RunAs>, Blocked> {
+    if !Uid::effective().is_root() {
+        return Ok(None);
+    }
+    match User::from_name(role.user()) {
+        Ok(Some(user)) => Ok(Some(RunAs {
+            uid: user.uid,
+            gid: user.gid,
+        })),
+        _ => Err(Blocked::new(
+            format!(
+                "there is no user {}, which the engine of {role} runs as",
+                role.user()
+            ),
+            "make it with `systemd-sysusers systemd/lucid.sysusers`, or run lucid as an ordinary user",
+        )),
+    }
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    std::fs::metadata(path)
+        .ok()
+        .map(|meta| meta.permissions().mode() & 0o7777)
+}
+
+fn give(path: &Path, run_as: Option<RunAs>) -> Result<(), Blocked> {
+    let Some(RunAs { uid, gid }) = run_as else {
+        return Ok(());
+    };
+    let owned = std::fs::metadata(path)
+        .is_ok_and(|meta| meta.uid() == uid.as_raw() && meta.gid() == gid.as_raw());
+    if owned {
+        return Ok(());
+    }
+    chown(path, Some(uid), Some(gid)).map_err(|errno| {
+        Blocked::file(&fsx::FsError {
+            action: "change the owner of",
+            path: path.to_path_buf(),
+            source: errno.into(),
+        })
+    })
+}
+
+fn directories(context: &Context, run_as: Option<RunAs>) -> Result<(), Blocked> {
+    for (dir, mode) in [(&context.data_dir, 0o750), (&context.conf_dir, 0o750)] {
+        fsx::create_dir(dir, 0o755).map_err(|error| Blocked::file(&error))?;
+        let meta = std::fs::metadata(dir).map_err(fsx::FsError::wrap("read", dir));
+        let meta = meta.map_err(|error| Blocked::file(&error))?;
+        let ours = run_as.is_none_or(|run_as| meta.uid() == run_as.uid.as_raw());
+        if !ours {
+            // Data of an earlier run under another user goes to the new one as a whole.
+            give_tree(dir, run_as, 0)?;
+        }
+        if mode_of(dir) != Some(mode) {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+                .map_err(fsx::FsError::wrap("set the mode of", dir))
+                .map_err(|error| Blocked::file(&error))?;
+        }
+    }
+    match run_as.and_then(|run_as| closed_parent(&context.conf_dir, run_as)) {
+        Some(closed) => Err(Blocked::new(
+            format!(
+                "user {} cannot enter {}",
+                context.role.user(),
+                closed.display()
+            ),
+            format!(
+                "run `chmod o+x {}`, or put the appliance elsewhere with --root",
+                closed.display()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Engines keep flat trees; the bound only guards against a loop of mounts.
+const MAX_DEPTH: u32 = 32;
+
+fn give_tree(path: &Path, run_as: Option<RunAs>, depth: u32) -> Result<(), Blocked> {
+    give(path, run_as)?;
+    let is_dir = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    if is_dir && depth < MAX_DEPTH {
+        let entries = std::fs::read_dir(path)
+            .map_err(fsx::FsError::wrap("list", path))
+            .map_err(|error| Blocked::file(&error))?;
+        for entry in entries.flatten() {
+            // A link could lead outside the volume.
+            if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                give_tree(&entry.path(), run_as, depth + 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first parent that `run_as` may not pass through.
+fn closed_parent(path: &Path, run_as: RunAs) -> Option<PathBuf> {
+    let parents: Vec<_> = path
+        .ancestors()
+        .skip(1)
+        .filter(|p| !p.as_os_str().is_empty())
+        .collect();
+    parents
+        .into_iter()
+        .rev()
+        .find(|parent| {
+            std::fs::metadata(parent).is_ok_and(|meta| {
+                let bit = if meta.uid() == run_as.uid.as_raw() {
+                    0o100
+                } else if meta.gid() == run_as.gid.as_raw() {
+                    0o010
+                } else {
+                    0o001
+                };
+                meta.mode() & bit == 0
+            })
+        })
+        .map(Path::to_path_buf)
+}
+
+fn space(context: &Context) -> Result<(), Blocked> {
+    let dir = &context.data_dir;
+    let stat = statvfs(dir).map_err(|errno| {
+        Blocked::file(&fsx::FsError {
+            action: "look at the space of",
+            path: dir.clone(),
+            source: errno.into(),
+        })
+    })?;
+    let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+    let least = least_free(context.config.common(context.role).engine);
+    if free < least {
+        return Err(Blocked::new(
+            format!(
+                "disk full: {} has {} free, {} needs {} to start and recover",
+                dir.display(),
+                human_bytes(free),
+                context.role,
+                human_bytes(least)
+            ),
+            "free space or enlarge the file system; the datastore then starts by itself",
+        ));
+    }
+    Ok(())
+}
+
+fn port(plan: &Plan, role: Role) -> Result<(), Blocked> {
+    let common = plan.config.common(role);
+    for ip in common.listen {
+        let address = SocketAddr::new(*ip, common.port);
+        let Err(error) = TcpListener::bind(address) else {
+            continue;
+        };
+        let key = format!("datastore.{role}.port");
+        if error.kind() != std::io::ErrorKind::AddrInUse {
+            return Err(Blocked::new(
+                format!("cannot listen on {address}: {error}"),
+                format!("correct datastore.{role}.listen or {key} in lucid.toml"),
+            ));
+        }
+        let owner = ports::owner(address.port());
+        let output = plan.paths.engine_output(role.name());
+        let adoptable = owner
+            .as_ref()
+            .filter(|owner| owner.writes_to(&output))
+            .map(|o| o.pid);
+        let who = owner.map_or_else(
+            || "another program".to_owned(),
+            |owner| format!("{} (process {})", owner.name, owner.pid),
+        );
+        return Err(Blocked {
+            adoptable,
+            ..Blocked::new(
+                format!("port {} is taken by {who}", address.port()),
+                format!("stop that program, or set another {key} in lucid.toml"),
+            )
+        });
+    }
+    Ok(())
+}
+
+fn fingerprint(
+    detected: &Detected,
+    spec: &CommandSpec,
+    files: &[engine::RenderedFile],
+    memory: EngineMemory,
+    run_as: Option<RunAs>,
+) -> String {
+    let mut hash = Sha256::new();
+    // A debug form is stable within one build, which is all that a fingerprint needs: another
+    // build may well start engines otherwise.
+    hash.update(format!("{detected:?}{spec:?}{files:?}{memory:?}{run_as:?}"));
+    hash.finalize()
+        .iter()
+        .take(16)
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
