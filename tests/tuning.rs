@@ -69,7 +69,6 @@ fn value(content: &str) -> &str {
 
 #[allow(clippy::disallowed_methods)]
 fn write(path: &str, content: &str) {
-    // A knob cannot be replaced atomically.
     std::fs::write(path, content).unwrap_or_else(|e| panic!("{path}: {e}"));
 }
 
@@ -244,7 +243,6 @@ async fn the_real_kernel_is_tuned_watched_repaired_and_restored() {
         read("/proc/swaps").contains("/dev/zram"),
         "{zram:?}"
     );
-    assert!(zram.ok || !zram.reason.is_empty());
 
     // A second process, as after a crash, neither writes nor forgets the originals.
     let saved = read(state_file.to_str().unwrap());
