@@ -331,7 +331,7 @@ impl Systemd {
 #[test]
 fn systemd_hears_of_readiness_status_watchdog_and_stored_descriptors() {
     let systemd = Systemd::new();
-    let mut appliance = Appliance::lay(Options::cache());
+    let mut appliance = Appliance::lay(Options::cache().with("supervisor.stop_timeout = \"2s\""));
     let mut command = appliance.command(&["supervise"]);
     command
         .env("NOTIFY_SOCKET", systemd.path())

@@ -71,8 +71,11 @@ pub(super) struct Actor {
     pings: mpsc::Receiver<oneshot::Sender<()>>,
     lines: Lines,
     restarts: Restarts,
-    /// Kept over restarts, so that a crash costs no second look at program and files.
+    /// Kept over restarts, so that a crash costs no second look at program and files. Only from
+    /// a full preparation: one that merely describes has written no files.
     prepared: Option<Arc<Prepared>>,
+    /// The adopted engine runs with another configuration than the plan's.
+    outdated: bool,
     oom_kills: u64,
 }
 
@@ -133,6 +136,7 @@ impl Actor {
             lines,
             restarts,
             prepared: None,
+            outdated: false,
             oom_kills: 0,
         };
         (actor, handle)
@@ -220,12 +224,8 @@ impl Actor {
             process.pid()
         );
         journal::emit(Event::DatastoreAdopted, self.role.name(), &message);
-        if record.fingerprint != prepared.fingerprint {
-            // Started from another configuration: told, and restarted once it is known to be up.
-            self.prepared = None;
-        } else {
-            self.prepared = Some(Arc::clone(&prepared));
-        }
+        // Started from another configuration: restarted as soon as it is known to be up.
+        self.outdated = record.fingerprint != prepared.fingerprint;
         self.register(&process, &prepared, &record.fingerprint);
         Step::Running(Box::new(process), prepared)
     }
@@ -601,8 +601,7 @@ impl Actor {
                         *was_ready = true;
                         failures = 0;
                         self.view.ready(latency, process.since().elapsed());
-                        if self.prepared.is_none() {
-                            // Adopted from another configuration.
+                        if std::mem::take(&mut self.outdated) {
                             return Outcome::Stop(Wanted::Started(None));
                         }
                     }
@@ -647,9 +646,9 @@ impl Actor {
                     .prepare_with(Arc::clone(&plan), Purpose::Describe)
                     .await
                 {
-                    Ok(new) if new.fingerprint == prepared.fingerprint => {
+                    // The record, not `prepared`: a rotation changes what the engine runs with.
+                    Ok(new) if self.registry.runs_with(self.role, &new.fingerprint) => {
                         self.take_plan(plan);
-                        self.prepared = Some(new);
                         None
                     }
                     Ok(_) => Some(Outcome::Stop(Wanted::Started(Some(plan)))),
