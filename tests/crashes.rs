@@ -1,4 +1,11 @@
 //! Engines that die, hang or cannot start; nothing acknowledged is lost.
+// Helpers of tests may fail as tests do, and wait without a runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod common;
 

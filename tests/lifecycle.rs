@@ -1,4 +1,11 @@
 //! The supervisor's own life: adoption, reload, handover, systemd, commands.
+// Helpers of tests may fail as tests do, and wait without a runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod common;
 
@@ -498,4 +505,26 @@ fn the_cli_answers_usage_errors_with_2_and_json_with_one_document() {
     assert!(man.join("lucid.1").exists());
     let output = appliance.run(&["completions", "bash"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("_lucid"));
+}
+
+#[test]
+fn a_clean_stop_puts_every_kernel_knob_back() {
+    const KNOBS: [&str; 4] = [
+        "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/vm/swappiness",
+        "/proc/sys/net/core/somaxconn",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+    ];
+    let read = || KNOBS.map(|knob| std::fs::read_to_string(knob).unwrap());
+    // One kernel: the tuning tests hold the same lock.
+    let lock = std::fs::File::create(std::env::temp_dir().join("lucid-test-kernel.lock")).unwrap();
+    let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    std::fs::write("/proc/sys/vm/overcommit_memory", "0").unwrap();
+    let before = read();
+    let mut appliance =
+        Appliance::ready(Options::cache().with("tuning.enabled = true\ntuning.zram = false"));
+    assert_eq!(appliance.status()["tuning"]["state"], "applied");
+    assert_eq!(std::fs::read_to_string(KNOBS[0]).unwrap().trim(), "1");
+    appliance.stop();
+    assert_eq!(read(), before);
 }

@@ -1,8 +1,7 @@
 //! Kernel knobs on the machine that runs the tests.
 //!
 //! Whoever changes or compares the real kernel's values holds a file lock, so that nothing else
-//! does at the same time; a guard puts every value back even when a test fails. Without root it is skipped, and
-//! says so. The tests marked `ignored` are run by the others, in a restricted environment.
+//! does at the same time; a guard puts every value back even when a test fails.
 
 // Helpers of tests may fail and talk as tests do.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
@@ -80,8 +79,16 @@ fn lock() -> std::fs::File {
     file
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+fn is_restricted() -> bool {
+    std::env::var_os(RESTRICTED).is_some()
+}
+
+fn assert_root() {
+    let root = nix::unistd::geteuid().is_root();
+    assert!(
+        root,
+        "setting knobs needs root: run the tests as root, as CI does"
+    );
 }
 
 /// Every file that the plan may write, with the value it has; puts all back at the end.
@@ -189,10 +196,7 @@ fn found<'a>(report: &'a Report, name: &str) -> &'a lucid::status::Knob {
 
 #[tokio::test]
 async fn the_real_kernel_is_tuned_watched_repaired_and_restored() {
-    if !is_root() {
-        eprintln!("skipped: needs root");
-        return;
-    }
+    assert_root();
     let _lock = lock();
     let _machine = Guard::new();
     untune();
@@ -305,8 +309,9 @@ async fn the_real_kernel_is_tuned_watched_repaired_and_restored() {
     assert!(!state_file.exists());
 }
 
-/// Runs one ignored test of this file through `wrapper`, which ends in the program to run.
+/// Runs one test of this file through `wrapper`, which ends in the program to run.
 fn run_restricted(wrapper: &[&str], test: &str) {
+    assert_root();
     let _lock = lock();
     let _machine = Guard::new();
     untune();
@@ -319,7 +324,7 @@ fn run_restricted(wrapper: &[&str], test: &str) {
     let output = Command::new(wrapper[0])
         .args(&wrapper[1..])
         .arg(&program)
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(RESTRICTED, "1")
         .current_dir("/")
         .output()
@@ -335,10 +340,6 @@ fn run_restricted(wrapper: &[&str], test: &str) {
 
 /// Applies with everything denied: nothing changes, every knob has a reason, revert is clean.
 fn assert_refused(words: &str) {
-    assert!(
-        std::env::var_os(RESTRICTED).is_some(),
-        "only under restrictions"
-    );
     let guard = Guard::new();
     let dir = tempfile::tempdir().unwrap();
     let state_file = dir.path().join("tuning-before.json");
@@ -359,23 +360,24 @@ fn assert_refused(words: &str) {
     assert!(!state_file.exists());
 }
 
+// Under its wrapper the same test runs once more, in a process of its own, and does the work.
+
 #[test]
 fn in_a_container_with_read_only_proc_and_sys_every_knob_is_refused_with_its_reason() {
-    if !is_root() {
-        eprintln!("skipped: needs root");
-        return;
+    const NAME: &str =
+        "in_a_container_with_read_only_proc_and_sys_every_knob_is_refused_with_its_reason";
+    if is_restricted() {
+        return assert_refused("read-only file system");
     }
     let script =
         "mount -o bind,ro /proc/sys /proc/sys && mount -o bind,ro /sys /sys && exec \"$@\"";
-    let wrapper = ["unshare", "-m", "sh", "-c", script, "sh"];
-    run_restricted(&wrapper, "restricted_read_only");
+    run_restricted(&["unshare", "-m", "sh", "-c", script, "sh"], NAME);
 }
 
 #[test]
 fn without_root_every_knob_is_refused_with_its_reason() {
-    if !is_root() {
-        eprintln!("skipped: needs root to become somebody else");
-        return;
+    if is_restricted() {
+        return assert_refused("needs root");
     }
     let nobody = [
         "setpriv",
@@ -383,17 +385,8 @@ fn without_root_every_knob_is_refused_with_its_reason() {
         "--regid=65534",
         "--clear-groups",
     ];
-    run_restricted(&nobody, "restricted_unprivileged");
-}
-
-#[test]
-#[ignore = "run by in_a_container_with_read_only_proc_and_sys"]
-fn restricted_read_only() {
-    assert_refused("read-only file system");
-}
-
-#[test]
-#[ignore = "run by without_root"]
-fn restricted_unprivileged() {
-    assert_refused("needs root");
+    run_restricted(
+        &nobody,
+        "without_root_every_knob_is_refused_with_its_reason",
+    );
 }

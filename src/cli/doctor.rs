@@ -1,5 +1,6 @@
 //! `lucid doctor`: what would keep the appliance from running here, and what to do.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -84,7 +85,7 @@ fn look_at_board(board: &Board, signals: &Signals, findings: &mut Findings) {
         board.page_size / 1024
     );
     if let Some(bits) = board.va_bits {
-        about += &format!(", {bits}-bit addresses");
+        let _ = write!(about, ", {bits}-bit addresses");
     }
     findings.add(Verdict::Good, "board", about);
     for disk in &board.disks {

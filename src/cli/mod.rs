@@ -7,7 +7,7 @@ mod status;
 mod supervise;
 mod tune;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -115,12 +115,14 @@ fn run(args: Args) -> Result<Done, CliError> {
             follow,
             lines,
         } => block_on(logs(&paths, name, follow, lines, &mut out)),
-        Command::Config { command } => config(&paths, args.config, command, &mut out),
+        Command::Config { command } => config(&paths, args.config.as_deref(), command, &mut out),
         Command::Credentials { command } => {
-            credentials_command(&paths, args.config, command, &mut out)
+            credentials_command(&paths, args.config.as_deref(), command, &mut out)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "lucid", &mut out.raw());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "lucid", &mut script);
+            out.text(&String::from_utf8_lossy(&script))?;
             Ok(Done::Well)
         }
         Command::Man { directory } => man(&directory, &mut out),
@@ -228,16 +230,16 @@ async fn logs(
 
 fn config(
     paths: &Paths,
-    file: Option<PathBuf>,
+    file: Option<&Path>,
     command: ConfigCommand,
     out: &mut Out,
 ) -> Result<Done, CliError> {
-    let path = file.clone().unwrap_or_else(|| paths.config_file());
+    let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
     match command {
         ConfigCommand::Default => out.text(DEFAULT_FILE)?,
         ConfigCommand::Check => {
             let config = Config::load(&path, file.is_some())?;
-            let board = Board::read(std::path::Path::new("/"))?;
+            let board = Board::read(Path::new("/"))?;
             MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "file": path, "valid": true }))? {
                 let what = if path.exists() {
@@ -258,7 +260,7 @@ fn config(
                 }
                 return Ok(Done::Well);
             }
-            let board = Board::read(std::path::Path::new("/"))?;
+            let board = Board::read(Path::new("/"))?;
             let plan = MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "config": config, "memory_plan": plan }))? {
                 let text =
@@ -273,13 +275,13 @@ fn config(
 
 fn credentials_command(
     paths: &Paths,
-    file: Option<PathBuf>,
+    file: Option<&Path>,
     command: CredentialsCommand,
     out: &mut Out,
 ) -> Result<Done, CliError> {
     match command {
         CredentialsCommand::Show { name } => {
-            let path = file.clone().unwrap_or_else(|| paths.config_file());
+            let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
             let config = Config::load(&path, file.is_some())?;
             let (uri, credentials) =
                 supervisor::client_uri(paths, &config, name).map_err(|error| {
@@ -311,7 +313,7 @@ fn credentials_command(
     }
 }
 
-fn man(directory: &std::path::Path, out: &mut Out) -> Result<Done, CliError> {
+fn man(directory: &Path, out: &mut Out) -> Result<Done, CliError> {
     crate::fsx::create_dir(directory, 0o755)?;
     clap_mangen::generate_to(Args::command(), directory)
         .map_err(FsError::wrap("write manual pages to", directory))?;

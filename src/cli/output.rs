@@ -19,13 +19,18 @@ pub(super) enum Colour {
 pub(super) struct Out {
     json: bool,
     colour: bool,
+    stdout: io::Stdout,
 }
 
 impl Out {
     /// Colour only on a terminal, and not where `NO_COLOR` asks for none.
     pub(super) fn new(json: bool) -> Self {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json, colour }
+        Self {
+            json,
+            colour,
+            stdout: io::stdout(),
+        }
     }
 
     /// With `--json` prints `value` and answers true.
@@ -43,9 +48,9 @@ impl Out {
     }
 
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
-        io::stdout().lock().write_all(text.as_bytes())?;
+        self.stdout.lock().write_all(text.as_bytes())?;
         if text.ends_with('\n') {
-            io::stdout().lock().flush()
+            self.stdout.lock().flush()
         } else {
             Ok(())
         }
@@ -55,10 +60,6 @@ impl Out {
     pub(super) fn error(&mut self, message: &str) -> io::Result<()> {
         self.json(&serde_json::json!({ "error": message }))?;
         writeln!(io::stderr().lock(), "lucid: {message}")
-    }
-
-    pub(super) fn raw(&mut self) -> impl Write {
-        io::stdout().lock()
     }
 
     pub(super) fn paint(&self, colour: Colour, text: &str) -> String {

@@ -30,7 +30,7 @@ pub(super) fn run(
                     "{error}; it keeps the knobs as planned: change [tuning] in lucid.toml and \
                      reload it instead"
                 )),
-                other => other.into(),
+                other @ LockError::File(_) => other.into(),
             })?;
             if matches!(command, TuneCommand::Apply) {
                 tuner.apply()

@@ -149,7 +149,7 @@ impl Actor {
             step = match step {
                 Step::Stopped => self.stopped().await,
                 Step::Prepare => self.prepare().await,
-                Step::Launch(prepared) => self.launch(prepared).await,
+                Step::Launch(prepared) => self.launch(prepared),
                 Step::Running(process, prepared) => self.running(*process, prepared).await,
                 Step::Wait {
                     state,
@@ -315,7 +315,7 @@ impl Actor {
         Some(self.adopted(process, prepared, &record))
     }
 
-    async fn launch(&mut self, prepared: Arc<Prepared>) -> Step {
+    fn launch(&mut self, prepared: Arc<Prepared>) -> Step {
         let enforced = self.plan.limits.enforce(self.role, prepared.context.memory);
         let path = self.plan.paths.engine_output(self.role.name());
         let launched = output::open_for_engine(&path)

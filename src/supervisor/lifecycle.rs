@@ -152,8 +152,10 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_maximum() {
-        let mut policy = config::Supervisor::default();
-        policy.crash_loop_failures = 100;
+        let policy = config::Supervisor {
+            crash_loop_failures: 100,
+            ..Default::default()
+        };
         let mut restarts = Restarts::new(policy);
         let now = Instant::now();
         let waits: Vec<_> = (0..12)
@@ -234,18 +236,20 @@ mod tests {
         #[test]
         fn no_wait_is_outside_its_bounds_and_nothing_spins(
             runs in proptest::collection::vec(
-                (0u64..200_000, any::<bool>(), 0..4, 0u64..400, 0.0f64..1.0), 1..60),
+                (0u64..200_000, any::<bool>(), 0usize..4, 0u64..400, 0.0f64..1.0), 1..60),
             min in 10u64..60_000,
             factor in 1u64..100,
         ) {
-            let mut policy = config::Supervisor::default();
-            policy.backoff_min = Span(Duration::from_millis(min));
-            policy.backoff_max = Span(Duration::from_millis(min * factor));
+            let policy = config::Supervisor {
+                backoff_min: Span(Duration::from_millis(min)),
+                backoff_max: Span(Duration::from_millis(min * factor)),
+                ..Default::default()
+            };
             let mut restarts = Restarts::new(policy.clone());
             let mut now = Instant::now();
             for (lasted, was_ready, cause, gap, jitter) in runs {
                 let cause = [Cause::Crash, Cause::OutOfMemory, Cause::KilledFromOutside, Cause::Hung]
-                    [cause as usize];
+                    [cause];
                 let run = Run { lasted: Duration::from_millis(lasted), was_ready, cause };
                 now += run.lasted + Duration::from_secs(gap);
                 match restarts.after(run, now, || jitter) {

@@ -138,7 +138,7 @@ impl Handle {
     pub async fn rotate(&self, role: Role) -> Result<(), CommandError> {
         let (answer, result) = oneshot::channel();
         let datastore = self.datastore(role)?;
-        let ending = |_| CommandError::Ending(role);
+        let ending = |()| CommandError::Ending(role);
         datastore
             .commands
             .send(Command::Rotate(answer))
@@ -483,7 +483,7 @@ async fn tell_states(hub: StatusHub) {
         }
         let settle = started + SETTLE_LIMIT;
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            result = changes.changed() => if result.is_err() { return },
             () = tokio::time::sleep_until(settle), if !ready_sent => {}
         }
     }

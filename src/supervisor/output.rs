@@ -200,7 +200,8 @@ impl Tail {
             for &byte in &chunk[..count] {
                 if byte == b'\n' {
                     self.finish_line(writer);
-                } else if self.partial.len() < MAX_LINE {
+                } else if byte != 0 && self.partial.len() < MAX_LINE {
+                    // Zeros are the rest of a page of which a part was punched out.
                     self.partial.push(byte);
                 }
             }

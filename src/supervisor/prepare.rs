@@ -338,7 +338,7 @@ fn space(context: &Context) -> Result<(), Blocked> {
             source: errno.into(),
         })
     })?;
-    let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     let least = least_free(context.config.common(context.role).engine);
     if free < least {
         return Err(Blocked::new(
