@@ -3,6 +3,7 @@
 //! The task never waits on the engine without also listening to commands and to the watchdog's
 //! question, so a stuck engine delays nobody, itself included.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ pub(super) struct Actor {
     prepared: Option<Arc<Prepared>>,
     /// The adopted engine runs with another configuration than the plan's.
     outdated: bool,
+    /// Where the running engine's OOM kills are counted, and how many there were at its launch.
+    cgroup: Option<PathBuf>,
     oom_kills: u64,
 }
 
@@ -83,7 +86,9 @@ pub(super) struct Actor {
 enum Step {
     Stopped,
     Prepare,
-    Launch(Arc<Prepared>),
+    /// With the reason of an unplanned restart. It is told after the launch: every moment before
+    /// it is one that clients wait.
+    Launch(Arc<Prepared>, Option<String>),
     Running(Box<Process>, Arc<Prepared>),
     Wait {
         state: DatastoreState,
@@ -137,6 +142,7 @@ impl Actor {
             restarts,
             prepared: None,
             outdated: false,
+            cgroup: None,
             oom_kills: 0,
         };
         (actor, handle)
@@ -149,7 +155,7 @@ impl Actor {
             step = match step {
                 Step::Stopped => self.stopped().await,
                 Step::Prepare => self.prepare().await,
-                Step::Launch(prepared) => self.launch(prepared),
+                Step::Launch(prepared, reason) => self.launch(prepared, reason.as_deref()),
                 Step::Running(process, prepared) => self.running(*process, prepared).await,
                 Step::Wait {
                     state,
@@ -272,7 +278,7 @@ impl Actor {
                 }
                 self.view.prepared(&prepared);
                 self.prepared = Some(Arc::clone(&prepared));
-                Step::Launch(prepared)
+                Step::Launch(prepared, None)
             }
             Err(blocked) => self.blocked(blocked).await,
         }
@@ -315,7 +321,7 @@ impl Actor {
         Some(self.adopted(process, prepared, &record))
     }
 
-    fn launch(&mut self, prepared: Arc<Prepared>) -> Step {
+    fn launch(&mut self, prepared: Arc<Prepared>, restarted: Option<&str>) -> Step {
         let enforced = self.plan.limits.enforce(self.role, prepared.context.memory);
         let path = self.plan.paths.engine_output(self.role.name());
         let launched = output::open_for_engine(&path)
@@ -332,7 +338,11 @@ impl Actor {
                 })
                 .map_err(|error| error.to_string())
             });
+        if let Some(reason) = restarted {
+            self.view.restarted(reason);
+        }
         self.oom_kills = oom_kills(enforced.path.as_deref());
+        self.cgroup = enforced.path;
         match launched {
             Ok(process) => {
                 self.register(&process, &prepared, &prepared.fingerprint);
@@ -444,7 +454,7 @@ impl Actor {
                 )
             }
         };
-        if !matches!(step, Step::Launch(_)) {
+        if !matches!(step, Step::Launch(..)) {
             notify::forget(self.role);
             self.registry.set(self.role, None);
         }
@@ -459,7 +469,7 @@ impl Actor {
             .into_iter()
             .map(|line| line.text)
             .collect();
-        let oom = oom_kills(None) > self.oom_kills;
+        let oom = oom_kills(self.cgroup.as_deref()) > self.oom_kills;
         let cause = match exit {
             Exit::Signal(9) if oom => Cause::OutOfMemory,
             Exit::Signal(9 | 15) => Cause::KilledFromOutside,
@@ -495,9 +505,12 @@ impl Actor {
         };
         match self.restarts.after(run, Instant::now(), jitter) {
             Next::Now => {
-                let step = self.prepared.clone().map_or(Step::Prepare, Step::Launch);
-                self.view.restarted(reason);
-                step
+                if let Some(prepared) = self.prepared.clone() {
+                    Step::Launch(prepared, Some(reason.to_owned()))
+                } else {
+                    self.view.restarted(reason);
+                    Step::Prepare
+                }
             }
             Next::After(wait) => {
                 self.view.restarted(reason);
