@@ -7,7 +7,6 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -189,13 +188,13 @@ pub fn init() {
     // A person reads this: the subject and the text; ids and event names are for the journal.
     let fields = format::debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{value:?}"),
-        "lucid_datastore" => write!(writer, "[{value:?}]"),
+        "lucid_datastore" => write!(writer, " [{}]", format!("{value:?}").trim_matches('"')),
         _ => Ok(()),
     });
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .fmt_fields(fields.delimited(" "))
+        .fmt_fields(fields)
         .with_target(false);
     let _ = tracing_subscriber::registry()
         .with(filter)

@@ -129,10 +129,10 @@ fn a_program_that_hangs_is_ended_with_its_children() {
         dir.path(),
         &format!("sleep 61 & echo $! > {}\nwait", marker.display()),
     );
-    let start = Instant::now();
+    let begin = Instant::now();
     let (cause, _) = run(&path, &["--version"], Duration::from_millis(500)).unwrap_err();
     assert!(cause.contains("did not end"), "{cause}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(5));
     let grandchild: i32 = crate::fsx::read_text(&marker, 20)
         .unwrap()
         .trim()

@@ -119,7 +119,8 @@ impl DocumentClient {
                         "the store already has accounts, and refuses {:?} with the password of \
                          this appliance's credential file: the file does not belong to this data \
                          directory. Put back the credential file that was made with this data, \
-                         or move the data away to begin with an empty store",
+                         or move the data away to begin with an empty store. If both belong \
+                         together, the storage engine has failed: see its last lines, and restart",
                         supervisor.user
                     ),
                 ))

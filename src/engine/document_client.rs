@@ -104,12 +104,13 @@ impl DocumentClient {
     }
 
     pub(super) fn error(&self, operation: &'static str, error: &Error) -> EngineError {
+        // A refused login is no answer of the storage engine: WiredTiger cannot look accounts up
+        // after a panic, and the accounts of a running store do not change by themselves.
         let answered = matches!(
             error.kind.as_ref(),
             ErrorKind::Command(_)
                 | ErrorKind::Write(_)
                 | ErrorKind::InsertMany(_)
-                | ErrorKind::Authentication { .. }
                 | ErrorKind::Custom(_)
         );
         let cause = describe(error);
@@ -130,17 +131,27 @@ impl DocumentClient {
         }
     }
 
+    /// Whether the server takes connections at all. The driver itself would look for it again
+    /// only every 500 ms, and tell a refused connection in half a page.
+    pub(super) async fn reach(&self, operation: &'static str) -> Result<(), EngineError> {
+        tokio::net::TcpStream::connect(&self.endpoint)
+            .await
+            .map(drop)
+            .map_err(|e| self.call(operation, e.to_string()))
+    }
+
     /// Runs `work` on the kept connection or a new one, and keeps it only if `work` succeeds.
     async fn with<T>(
         &mut self,
         operation: &'static str,
         work: impl AsyncFnOnce(&mongodb::Client) -> Result<T, Error>,
     ) -> Result<T, EngineError> {
-        let driver = match self.connection.take() {
-            Some(driver) => driver,
-            None => self
-                .driver(Some(&self.credentials.supervisor))
-                .map_err(|e| self.error(operation, &e))?,
+        let driver = if let Some(driver) = self.connection.take() {
+            driver
+        } else {
+            self.reach(operation).await?;
+            self.driver(Some(&self.credentials.supervisor))
+                .map_err(|e| self.error(operation, &e))?
         };
         let result = work(&driver).await;
         match result {

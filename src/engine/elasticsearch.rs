@@ -75,6 +75,12 @@ const WORDS: &[(&[&str], &str, &str)] = &[
         "use Elasticsearch 8.11 to 9.x; the line names the setting",
     ),
     (
+        &["does not support all of the following CPU features"],
+        "its native launcher is built for a newer processor",
+        "use Elasticsearch 9.3, or 9.5 or newer; or take the execute permission from its \
+         lib/tools/server-launcher/server-launcher, then it starts through Java",
+    ),
+    (
         &["CorruptIndexException", "corrupted", "checksum failed"],
         "an index is damaged",
         "check the disk (`journalctl -k`, `smartctl -a`), then restore the last good backup",

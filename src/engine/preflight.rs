@@ -87,9 +87,8 @@ pub(super) fn mongod_address_bits(version: &Version, board: &Board) -> Option<Fi
 /// `glibc.pthread.rseq=1`, which many report to help, so this only warns. Source: MongoDB 8.0
 /// release notes, google/tcmalloc issue 292.
 pub(super) fn mongod_rseq(version: &Version, board: &Board) -> Option<Finding> {
-    let kernel = board.kernel.version;
-    let affected = version.number.0 >= 8 && (6, 19, 0) <= kernel && kernel < (7, 0, 14);
-    affected.then(|| Finding {
+    let broken = (6, 19, 0)..(7, 0, 14);
+    (version.number.0 >= 8 && broken.contains(&board.kernel.version)).then(|| Finding {
         rule: "mongod-kernel-rseq",
         blocks: false,
         message: format!(
@@ -101,9 +100,9 @@ pub(super) fn mongod_rseq(version: &Version, board: &Board) -> Option<Finding> {
     })
 }
 
-/// `elasticsearch-needs-lse`: the launcher of 9.4.0 to 9.4.2 is compiled for ARMv8.1 atomics
-/// and dies with SIGILL on a Raspberry Pi 4 and older. Source: elastic/elasticsearch release
-/// notes of 9.4.3.
+/// `elasticsearch-needs-lse`: the native launcher of 9.4.0 to 9.4.2 is compiled for ARMv8.1
+/// atomics and refuses a Raspberry Pi 4 and older. Source: elastic/elasticsearch issue 150323
+/// and its fix, pull request 150325.
 pub(super) fn elasticsearch_lse(version: &Version, board: &Board) -> Option<Finding> {
     let affected = (9, 4, 0) <= version.number && version.number <= (9, 4, 2);
     (affected && board.cpu.arch == "aarch64" && !board.cpu.lse_atomics).then(|| {
@@ -113,7 +112,7 @@ pub(super) fn elasticsearch_lse(version: &Version, board: &Board) -> Option<Find
                 "the launcher of Elasticsearch {} needs ARMv8.1 atomics; {} does not have them",
                 version.text, board.model
             ),
-            "use Elasticsearch 9.3, or 9.4.3 or newer",
+            "use Elasticsearch 9.3, or 9.5 or newer",
         )
     })
 }

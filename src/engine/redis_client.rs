@@ -72,6 +72,14 @@ impl RedisClient {
                 progress: String::new(),
             };
         }
+        if error.kind() == ErrorKind::AuthenticationFailed {
+            let cause = format!(
+                "it refuses the password of {:?}: it was started with another credential file; \
+                 restart it",
+                self.supervisor.user
+            );
+            return self.call(operation, cause);
+        }
         let cause = match (error.code(), error.detail()) {
             (Some(code), Some(detail)) => format!("{code} {detail}"),
             _ => error.to_string(),

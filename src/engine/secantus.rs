@@ -181,13 +181,12 @@ impl Engine for Secantus {
             Some("ERROR") => Level::Error,
             Some("WARN") => Level::Warn,
             Some("DEBUG" | "TRACE") => Level::Debug,
-            Some(_) => Level::Info,
             // Its own last words and those of a panic stand without a prefix.
             None if line.starts_with("secantusd-rs:") || line.contains("panicked at") => {
                 Level::Error
             }
             None if line.contains("failed") => Level::Warn,
-            None => Level::Info,
+            _ => Level::Info,
         }
     }
 

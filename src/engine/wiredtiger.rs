@@ -13,8 +13,8 @@ const WORDS: &[(&[&str], &str, &str)] = &[
     (
         &["No space left on device", "Disk quota exceeded"],
         "the volume is full, and the storage engine stopped",
-        "free space on it or make it larger; the store recovers at the next start, nothing \
-         acknowledged is lost",
+        "free space on it or make it larger; the store recovers at the next start, but secantus \
+         loses the very write that met the full disk, although it answered it",
     ),
     (
         &["already being managed by another process"],

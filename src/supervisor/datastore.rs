@@ -32,6 +32,8 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(3);
 const PREPARE_LIMIT: Duration = Duration::from_secs(20);
 /// After SIGKILL only a process in uninterruptible I/O stays.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long an adopted engine may take to pass its first probe.
+const ADOPTED_LIMIT: Duration = Duration::from_secs(15);
 /// How often memory use is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -69,8 +71,11 @@ pub(super) struct Actor {
     pings: mpsc::Receiver<oneshot::Sender<()>>,
     lines: Lines,
     restarts: Restarts,
-    /// Kept over restarts, so that a crash costs no second look at program and files.
+    /// Kept over restarts, so that a crash costs no second look at program and files. Only from
+    /// a full preparation: one that merely describes has written no files.
     prepared: Option<Arc<Prepared>>,
+    /// The adopted engine runs with another configuration than the plan's.
+    outdated: bool,
     oom_kills: u64,
 }
 
@@ -131,6 +136,7 @@ impl Actor {
             lines,
             restarts,
             prepared: None,
+            outdated: false,
             oom_kills: 0,
         };
         (actor, handle)
@@ -218,12 +224,8 @@ impl Actor {
             process.pid()
         );
         journal::emit(Event::DatastoreAdopted, self.role.name(), &message);
-        if record.fingerprint != prepared.fingerprint {
-            // Started from another configuration: told, and restarted once it is known to be up.
-            self.prepared = None;
-        } else {
-            self.prepared = Some(Arc::clone(&prepared));
-        }
+        // Started from another configuration: restarted as soon as it is known to be up.
+        self.outdated = record.fingerprint != prepared.fingerprint;
         self.register(&process, &prepared, &record.fingerprint);
         Step::Running(Box::new(process), prepared)
     }
@@ -565,7 +567,12 @@ impl Actor {
         let (sender, mut probes) = mpsc::channel(4);
         let client = prepared.engine.client(&prepared.context);
         let _prober = AbortOnDrop(tokio::spawn(probe::run(client, target, sender)).abort_handle());
-        let start_limit = self.plan.config.supervisor.start_timeout.0;
+        // An adopted engine has started long ago: it answers soon, says that it loads, or hangs.
+        let start_limit = if process.is_adopted() {
+            ADOPTED_LIMIT.min(self.plan.config.supervisor.start_timeout.0)
+        } else {
+            self.plan.config.supervisor.start_timeout.0
+        };
         let mut deadline = tokio::time::Instant::now() + start_limit;
         let mut last_error = String::from("its port does not answer");
         let mut failures = 0;
@@ -594,8 +601,7 @@ impl Actor {
                         *was_ready = true;
                         failures = 0;
                         self.view.ready(latency, process.since().elapsed());
-                        if self.prepared.is_none() {
-                            // Adopted from another configuration.
+                        if std::mem::take(&mut self.outdated) {
                             return Outcome::Stop(Wanted::Started(None));
                         }
                     }
@@ -640,9 +646,9 @@ impl Actor {
                     .prepare_with(Arc::clone(&plan), Purpose::Describe)
                     .await
                 {
-                    Ok(new) if new.fingerprint == prepared.fingerprint => {
+                    // The record, not `prepared`: a rotation changes what the engine runs with.
+                    Ok(new) if self.registry.runs_with(self.role, &new.fingerprint) => {
                         self.take_plan(plan);
-                        self.prepared = Some(new);
                         None
                     }
                     Ok(_) => Some(Outcome::Stop(Wanted::Started(Some(plan)))),

@@ -2,38 +2,93 @@
 //! does nothing.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use crate::config::Role;
 
-/// Sends `states`; a supervisor goes on without systemd's ear.
-fn send(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
+/// Messages that may wait for systemd; more are dropped.
+const QUEUE: usize = 64;
+
+enum Message {
+    Ready,
+    Stopping,
+    Reloading,
+    Watchdog,
+    Status(String),
+    Store(Role, OwnedFd),
+    Forget(Role),
+}
+
+/// Sending waits while systemd does not read, so a thread of its own does it: then a busy
+/// systemd delays no datastore. Absent without systemd.
+fn queue() -> Option<&'static SyncSender<Message>> {
+    static QUEUE_END: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
+    let start = || {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        let (sender, messages) = sync_channel::<Message>(QUEUE);
+        let send_all = move || messages.iter().for_each(|message| deliver(&message));
+        let thread = std::thread::Builder::new()
+            .name("notify".to_owned())
+            .stack_size(64 * 1024);
+        thread.spawn(send_all).ok()?;
+        Some(sender)
+    };
+    QUEUE_END.get_or_init(start).as_ref()
+}
+
+fn send(message: Message) {
+    if let Some(queue) = queue() {
+        // A full queue means that systemd has long stopped listening.
+        let _ = queue.try_send(message);
+    }
+}
+
+/// A supervisor goes on without systemd's ear, so errors end here.
+fn deliver(message: &Message) {
+    let _ = match message {
+        Message::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Message::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+        Message::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
+        Message::Status(text) => sd_notify::notify(&[NotifyState::Status(text)]),
+        Message::Reloading => match NotifyState::monotonic_usec_now() {
+            Ok(now) => sd_notify::notify(&[NotifyState::Reloading, now]),
+            Err(error) => Err(error),
+        },
+        Message::Store(role, pidfd) => {
+            let name = name(*role);
+            let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
+            sd_notify::notify_with_fds(&states, &[pidfd.as_fd()])
+        }
+        Message::Forget(role) => {
+            let name = name(*role);
+            sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)])
+        }
+    };
 }
 
 pub(super) fn ready() {
-    send(&[NotifyState::Ready]);
+    send(Message::Ready);
 }
 
 pub(super) fn stopping() {
-    send(&[NotifyState::Stopping]);
+    send(Message::Stopping);
 }
 
 pub(super) fn status(text: &str) {
-    send(&[NotifyState::Status(text)]);
+    send(Message::Status(text.to_owned()));
 }
 
 pub(super) fn watchdog() {
-    send(&[NotifyState::Watchdog]);
+    send(Message::Watchdog);
 }
 
-/// Tells systemd that a reload began, and when.
+/// Tells systemd that a reload began; [`ready`] ends it.
 pub(super) fn reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        send(&[NotifyState::Reloading, now]);
-    }
+    send(Message::Reloading);
 }
 
 /// How often systemd wants to hear from us; absent without a watchdog.
@@ -47,16 +102,17 @@ fn name(role: Role) -> String {
 
 /// Puts an engine's pidfd into systemd's FD store, so that it outlives this process.
 pub(super) fn store(role: Role, pidfd: &OwnedFd) {
-    let name = name(role);
-    forget(role);
-    let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
-    let _ = sd_notify::notify_with_fds(&states, &[pidfd.as_fd()]);
+    if queue().is_some()
+        && let Ok(pidfd) = pidfd.try_clone()
+    {
+        forget(role);
+        send(Message::Store(role, pidfd));
+    }
 }
 
 /// Takes it out again.
 pub(super) fn forget(role: Role) {
-    let name = name(role);
-    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+    send(Message::Forget(role));
 }
 
 /// The pids whose pidfds an earlier supervisor left in the FD store. A process that ended has

@@ -117,6 +117,11 @@ impl Process {
         self.since
     }
 
+    /// Whether an earlier supervisor launched it.
+    pub(super) fn is_adopted(&self) -> bool {
+        !self.ours
+    }
+
     /// The pidfd, for systemd's FD store.
     pub(super) fn pidfd(&self) -> &OwnedFd {
         self.pidfd.get_ref()

@@ -61,6 +61,12 @@ impl Registry {
         self.save();
     }
 
+    /// Whether the engine of `role` was started with `fingerprint`.
+    pub(super) fn runs_with(&self, role: Role, fingerprint: &str) -> bool {
+        self.recorded(role)
+            .is_some_and(|record| record.fingerprint == fingerprint)
+    }
+
     /// The engine of `role` now counts as started with `fingerprint`.
     pub(super) fn refingerprint(&self, role: Role, fingerprint: &str) {
         if let Some(mut record) = self.recorded(role) {

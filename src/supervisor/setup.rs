@@ -13,7 +13,6 @@ use crate::board::{Board, BoardError};
 use crate::config::{Config, ConfigError, EngineKind, MemoryPlan, PlanError};
 use crate::engine;
 use crate::fsx::{self, FsError};
-use crate::journal::{self, Event};
 use crate::paths::Paths;
 use crate::status::StatusHub;
 use crate::tuning::{self, Inputs, Kernel, RealKernel, Report, SimulatedKernel, Tuner};
@@ -102,9 +101,6 @@ impl Tuning {
         let tuner = Arc::new(Mutex::new(tuner));
         let report = Self::with(&tuner, Tuner::apply).await;
         if let Some(report) = report {
-            let set = report.tuning.knobs.iter().filter(|knob| knob.ok).count();
-            let message = format!("{set} of {} knobs are as wanted", report.tuning.knobs.len());
-            journal::emit(Event::TuningApplied, "appliance", &message);
             hub.update(|status| status.tuning = report.tuning);
         }
         let cancel = CancellationToken::new();

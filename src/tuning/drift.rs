@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Drifts are counted within this window; a knob at rest for as long has stopped flapping.
-const WINDOW: Duration = Duration::from_secs(10 * 60);
+const WINDOW: Duration = Duration::from_mins(10);
 /// More repairs than this within the window are flapping.
 const REPAIRS: usize = 3;
 /// A flapping knob is repaired at most this often, so that two programs do not race.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// What to do about one drifted knob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,7 @@ impl DriftTracker {
 
 #[cfg(test)]
 mod tests {
+    use super::Decision::{Repair, RepairAndAlert, RepairQuietly, Wait};
     use super::*;
 
     const CHECK: Duration = Duration::from_secs(15);
@@ -101,7 +102,6 @@ mod tests {
         let decisions: Vec<_> = (0..9)
             .map(|i| tracker.drifted("vm.swappiness", start + CHECK * i))
             .collect();
-        use Decision::{Repair, RepairAndAlert, RepairQuietly, Wait};
         assert_eq!(
             decisions,
             [
@@ -125,7 +125,7 @@ mod tests {
         let start = Instant::now();
         for i in 0..50 {
             let now = start + Duration::from_secs(201) * i;
-            assert_eq!(tracker.drifted("x", now), Decision::Repair, "{i}");
+            assert_eq!(tracker.drifted("x", now), Repair, "{i}");
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
         assert!(tracker.calmed(last + WINDOW).is_empty());
         assert_eq!(tracker.calmed(last + WINDOW + CHECK), ["x"]);
         assert!(tracker.calmed(last + WINDOW + CHECK * 2).is_empty());
-        assert_eq!(tracker.drifted("x", last + WINDOW * 2), Decision::Repair);
+        assert_eq!(tracker.drifted("x", last + WINDOW * 2), Repair);
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         let mut tracker = DriftTracker::default();
         let now = Instant::now();
         for knob in ["a", "b", "c", "d", "e"] {
-            assert_eq!(tracker.drifted(knob, now), Decision::Repair);
+            assert_eq!(tracker.drifted(knob, now), Repair);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A knob that cannot be written is reported with its reason; it never stops the appliance.
 //! Which knobs, which values and why: `docs/tuning.md`.
 
+mod disks;
 mod drift;
 mod kernel;
 mod nofile;

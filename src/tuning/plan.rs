@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Inputs, Rule, wants_thp};
-use crate::board::{Board, Disk, DiskKind, Family};
+use super::{Inputs, Rule, disks, wants_thp};
+use crate::board::{Board, DiskKind, Family};
 use crate::config::EngineKind;
 use crate::units::{ByteSize, GIB, MIB};
 
@@ -75,7 +75,7 @@ impl KnobPlan {
 
 /// Map areas that Elasticsearch recommends; its bootstrap check demands 262144.
 const MAPS_ELASTICSEARCH: u64 = 1_048_576;
-/// Map areas of MongoDB's operations checklist: each connection maps a stack and its guard.
+/// Map areas of MongoDB's operations checklist.
 const MAPS_MONGODB: u64 = 128_000;
 /// Accept queue of the platform's Redis host setup: a ceiling, Redis itself asks for 511.
 const BACKLOG_REDIS: u64 = 65_535;
@@ -85,10 +85,6 @@ const BACKLOG: u64 = 4096;
 const SWAPPINESS_ZRAM: u64 = 133;
 /// MongoDB and Elasticsearch: swap to a disk only to escape the OOM killer.
 const SWAPPINESS_DISK: u64 = 1;
-/// MongoDB's production notes: 8 to 32 sectors of 512 bytes; this is the upper end.
-const READ_AHEAD_DATABASE_KIB: u64 = 16;
-/// The kernel's default (`VM_READAHEAD_PAGES`).
-const READ_AHEAD_CARD_KIB: u64 = 128;
 /// Default upper bound of systemd's zram-generator, as is half of RAM.
 const ZRAM_MAX: u64 = 4 * GIB;
 
@@ -108,8 +104,7 @@ pub fn plan(inputs: &Inputs<'_>, facts: &Facts) -> Vec<KnobPlan> {
     knobs.extend(dirty(inputs.board));
     knobs.extend(network(&engines));
     knobs.extend(open_files(&engines));
-    knobs.extend(disks(inputs.board, &engines));
-    knobs.extend(btrfs(inputs.board, &engines, facts));
+    knobs.extend(disks::knobs(inputs.board, engines.wiredtiger, facts));
     knobs.retain(|knob| !inputs.config.tuning.skip.contains(&knob.name));
     knobs
 }
@@ -137,7 +132,8 @@ impl Engines {
     }
 }
 
-fn file(name: &str, path: &str, rule: Rule, absent: Absent, why: &str) -> KnobPlan {
+/// A knob of one file without a counterpart.
+pub(super) fn file(name: &str, path: &str, rule: Rule, absent: Absent, why: &str) -> KnobPlan {
     KnobPlan {
         name: name.to_owned(),
         why: why.to_owned(),
@@ -196,7 +192,7 @@ fn memory(engines: &Engines, facts: &Facts) -> Vec<KnobPlan> {
                 "fork for a background save must not fail when less than Redis' own size is free \
                  (Redis' start-up check)"
             } else {
-                "the allocator of MongoDB 8 reserves more than it uses (MongoDB manual, TCMalloc)"
+                "MongoDB 8 wants it together with huge pages (MongoDB manual, TCMalloc)"
             },
         ));
     }
@@ -352,91 +348,6 @@ fn open_files(engines: &Engines) -> Option<KnobPlan> {
         why: why.to_owned(),
         want: Want::Nofile(limit),
     })
-}
-
-/// A disk that was unplugged has no knob to set.
-const DISK_GONE: Absent = Absent::Fine("the device is not there");
-
-fn disks(board: &Board, engines: &Engines) -> Vec<KnobPlan> {
-    board
-        .disks
-        .iter()
-        .flat_map(|disk| [read_ahead(board, disk, engines), scheduler(disk)])
-        .flatten()
-        .collect()
-}
-
-fn read_ahead(board: &Board, disk: &Disk, engines: &Engines) -> Option<KnobPlan> {
-    let (kib, why) = match disk.kind {
-        DiskKind::UsbSsd | DiskKind::SataSsd | DiskKind::Nvme if engines.wiredtiger => (
-            database_read_ahead(board),
-            "WiredTiger reads at random: what is read ahead is read in vain \
-             (MongoDB production notes: 8 to 32 sectors)",
-        ),
-        DiskKind::Sd | DiskKind::Emmc => (
-            READ_AHEAD_CARD_KIB,
-            "a card answers slowly to every command, and programs are read in sequence; \
-             the kernel's default",
-        ),
-        _ => return None,
-    };
-    Some(file(
-        &format!("block.{}.read_ahead_kb", disk.name),
-        &format!("sys/block/{}/queue/read_ahead_kb", disk.name),
-        Rule::Exact(kib),
-        DISK_GONE,
-        why,
-    ))
-}
-
-fn scheduler(disk: &Disk) -> Option<KnobPlan> {
-    let (words, why): (&[&str], _) = match disk.kind {
-        DiskKind::Nvme => (
-            &["none"],
-            "NVMe has deep queues of its own: ordering requests only costs time",
-        ),
-        DiskKind::Sd | DiskKind::Emmc | DiskKind::Rotating => (
-            &["mq-deadline", "bfq"],
-            "one slow queue: reads must not wait behind a burst of writes",
-        ),
-        DiskKind::UsbSsd | DiskKind::SataSsd => (
-            &["mq-deadline", "bfq"],
-            "reads must not wait behind a burst of writes; MongoDB's operations checklist asks \
-             deadline for SSDs",
-        ),
-        // The host orders requests; unknown devices are left to whoever knows them.
-        DiskKind::Virtual | DiskKind::Unknown => return None,
-    };
-    Some(file(
-        &format!("block.{}.scheduler", disk.name),
-        &format!("sys/block/{}/queue/scheduler", disk.name),
-        Rule::OneOf(words),
-        DISK_GONE,
-        why,
-    ))
-}
-
-/// The read-ahead of a disk does not reach files on btrfs, which sets at least 4 MiB of its own.
-fn btrfs(board: &Board, engines: &Engines, facts: &Facts) -> Vec<KnobPlan> {
-    if !engines.wiredtiger {
-        return Vec::new();
-    }
-    let knob = |name: &String| {
-        file(
-            &format!("bdi.{name}.read_ahead_kb"),
-            &format!("sys/class/bdi/{name}/read_ahead_kb"),
-            Rule::Exact(database_read_ahead(board)),
-            DISK_GONE,
-            "btrfs reads 4 MiB ahead whatever its disk says; WiredTiger reads at random \
-             (MongoDB production notes: 8 to 32 sectors)",
-        )
-    };
-    facts.btrfs.iter().map(knob).collect()
-}
-
-/// The kernel counts read-ahead in pages and rounds down, so at least one page.
-fn database_read_ahead(board: &Board) -> u64 {
-    READ_AHEAD_DATABASE_KIB.max(board.page_size / 1024)
 }
 
 #[cfg(test)]

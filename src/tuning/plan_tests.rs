@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Config;
-use crate::tuning::testing::{DEFAULT_SET, Engine, board, inputs, pi4};
+use crate::tuning::testing::{DEFAULT_SET, Engine, MONGOD_8, board, inputs, pi4};
 
-const MONGOD_8: &[Engine] = &[(EngineKind::Mongod, Some(8)), (EngineKind::Redis, Some(8))];
 const MONGOD_7: &[Engine] = &[(EngineKind::Mongod, Some(7)), (EngineKind::Valkey, Some(8))];
 const SEARCH: &[Engine] = &[
     (EngineKind::Secantus, None),

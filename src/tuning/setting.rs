@@ -313,9 +313,10 @@ fn put_back(kernel: &dyn Kernel, saved: &Saved) -> Result<String, KnobError> {
 /// The value that a saved knob has now.
 fn present(kernel: &dyn Kernel, saved: &Saved) -> Result<Option<String>, KnobError> {
     let content = read(kernel, &saved.path)?;
-    Ok(match saved.choice {
-        true => selected(&content).map(str::to_owned),
-        false => Some(content.trim().to_owned()),
+    Ok(if saved.choice {
+        selected(&content).map(str::to_owned)
+    } else {
+        Some(content.trim().to_owned())
     })
 }
 

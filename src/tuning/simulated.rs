@@ -184,7 +184,7 @@ impl Machine {
     }
 
     fn add_zram(&mut self) -> String {
-        let free = (0..).find(|id| !self.has(Path::new(&format!("sys/block/zram{id}"))));
+        let free = (0..64).find(|id| !self.has(Path::new(&format!("sys/block/zram{id}"))));
         let id = free.unwrap_or(0);
         let at = |name: &str| PathBuf::from(format!("sys/block/zram{id}/{name}"));
         self.files
@@ -219,9 +219,12 @@ impl Machine {
             if !offered(&old).any(|word| word == value) {
                 return Err(refused());
             }
-            let words = offered(&old).map(|word| match word == value {
-                true => format!("[{word}]"),
-                false => word.to_owned(),
+            let words = offered(&old).map(|word| {
+                if word == value {
+                    format!("[{word}]")
+                } else {
+                    word.to_owned()
+                }
             });
             let line = words.collect::<Vec<_>>().join(" ");
             self.files.insert(path.into(), line);

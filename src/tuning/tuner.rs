@@ -370,3 +370,7 @@ pub(super) fn form(path: &Path, text: &str) -> KnobError {
 #[cfg(test)]
 #[path = "tuner_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod refusal_tests;

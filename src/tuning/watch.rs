@@ -17,7 +17,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// Reads the knobs every `interval` until `cancel`, publishes them, repairs what drifted and
 /// opens an alert for what flaps. A check is some dozens of small reads off the runtime.
 ///
-/// While the tuner is not in force (before [`Tuner::apply`], after [`Tuner::revert`]) it only
+/// Call [`Tuner::apply`] before, also after a crash: a knob that needed no change is watched only
+/// from then on. While the tuner is not in force (before [`Tuner::apply`], after [`Tuner::revert`]) it only
 /// publishes that.
 pub async fn watch(
     tuner: Arc<Mutex<Tuner>>,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::status::{BoardSummary, Status};
+use crate::status::Status;
 use crate::tuning::SimulatedKernel;
 use crate::tuning::testing::{DEFAULT_SET, inputs, pi4};
 
@@ -24,16 +24,7 @@ fn bench() -> Bench {
         dir.path().join("state.json"),
         &inputs(&board, &config, DEFAULT_SET),
     );
-    let hub = StatusHub::new(BoardSummary {
-        model: "test".to_owned(),
-        memory_bytes: 0,
-        page_size: 4096,
-        temperature_celsius: None,
-        throttled: None,
-        undervoltage: None,
-        clock_set: true,
-        simulated: true,
-    });
+    let hub = StatusHub::new(board.summary(&crate::board::Signals::simulated()));
     Bench {
         kernel,
         tuner: Arc::new(Mutex::new(tuner)),
@@ -56,7 +47,7 @@ impl Bench {
     /// Waits on the paused clock until the status is so.
     async fn until(&self, what: &str, is_so: impl Fn(&Status) -> bool) {
         let mut reader = self.hub.subscribe();
-        let waited = tokio::time::timeout(Duration::from_secs(1200), reader.wait_for(is_so));
+        let waited = tokio::time::timeout(Duration::from_mins(20), reader.wait_for(is_so));
         assert!(waited.await.is_ok_and(|s| s.is_ok()), "never {what}");
     }
 

@@ -13,7 +13,7 @@ const PRIORITY: &str = "100";
 const MODPROBE_DEADLINE: Duration = Duration::from_secs(15);
 const SWAPON_DEADLINE: Duration = Duration::from_secs(15);
 /// Everything swapped out has to be decompressed first.
-const SWAPOFF_DEADLINE: Duration = Duration::from_secs(60);
+const SWAPOFF_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Whether this is the name of a zram device, such as `zram0`.
 pub(super) fn is_device(name: &str) -> bool {

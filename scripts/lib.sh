@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# What the scripts share: progress, failures that say what to do, places, packages.
+
+set -euo pipefail
+
+PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STEP="starting"
+STEP_HELP="read the lines above"
+
+# Engines are large and rarely change, so they are kept outside target/. Root keeps them where the
+# users that engines run as can reach them.
+if [ "$(id -u)" = 0 ]; then
+    CACHE=${LUCID_CACHE:-/var/cache/lucid}
+else
+    CACHE=${LUCID_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lucid}
+fi
+ENGINES="$CACHE/engines"
+export PROJECT ENGINES
+
+say() {
+    printf '\033[1m==>\033[0m %s\n' "$*" >&2
+}
+
+# step NAME HELP: what is done now, and what to do when it fails.
+step() {
+    STEP=$1
+    STEP_HELP=$2
+    say "$STEP"
+}
+
+fail() {
+    printf '\n%s: %s\n  %s\n' "$(basename "$0")" "$1" "${2:-$STEP_HELP}" >&2
+    exit 1
+}
+
+on_error() {
+    local code=$?
+    printf '\n%s: "%s" failed with exit code %s.\n  %s\n' "$(basename "$0")" "$STEP" "$code" \
+        "$STEP_HELP" >&2
+    exit "$code"
+}
+trap on_error ERR
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "\"$*\" needs root, and sudo is not installed" "run it as root, then start again"
+    fi
+}
+
+# apt_packages NAME...: installs what is missing, asking the network only when something is.
+apt_packages() {
+    local missing=()
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null ||
+        fail "apt-get is missing; needed packages: ${missing[*]}" "install them with this system's package manager"
+    step "installing packages: ${missing[*]}" \
+        "check the network and the package sources: apt-get update"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    # Packages must not start services: the appliance runs its own engines.
+    local policy=/usr/sbin/policy-rc.d made=no
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        made=yes
+    fi
+    local code=0
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >&2 || code=$?
+    [ "$made" = no ] || as_root rm -f "$policy"
+    [ "$code" = 0 ] || return "$code"
+}
+
+# The Rust toolchain: the one that is there if it is new enough, else rustup's.
+need_rust() {
+    local rustup="$HOME/.cargo/bin"
+    [ ! -d "$rustup" ] || PATH="$rustup:$PATH"
+    if ! command -v cargo >/dev/null; then
+        fail "there is no Rust toolchain" \
+            "install Rust 1.95 or later: https://rustup.rs, or Debian's rustc and cargo from backports"
+    fi
+    local version
+    version=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '1.95.0\n%s\n' "$version" | sort -V | head -n 1)" != 1.95.0 ]; then
+        fail "rustc $version is too old; Lucid needs 1.95" "run: rustup update stable"
+    fi
+}
+
+build_packages() {
+    apt_packages build-essential cmake pkg-config zlib1g-dev ca-certificates curl
+}
+
+# The users that engines run as when the supervisor is root.
+need_users() {
+    [ "$(id -u)" = 0 ] || return 0
+    local name
+    for name in lucid-document lucid-cache lucid-search; do
+        id "$name" >/dev/null 2>&1 ||
+            useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin "$name"
+    done
+}
+
+# Whether other users may pass through every parent of a directory.
+is_open() {
+    local dir=$1
+    while [ "$dir" != / ]; do
+        case $(stat -c %A "$dir") in
+        *x | *t) ;;
+        *) return 1 ;;
+        esac
+        dir=$(dirname "$dir")
+    done
+}

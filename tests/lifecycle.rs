@@ -1,0 +1,501 @@
+//! The supervisor's own life: adoption, reload, handover, systemd, commands.
+
+mod common;
+
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+
+use common::{Appliance, Options, alive};
+use nix::sys::signal::Signal;
+use redis::Commands;
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_killed_supervisor_leaves_engines_running_and_the_next_one_adopts_them() {
+    let mut appliance = Appliance::ready(Options::both());
+    let (document, cache) = (appliance.pid("document"), appliance.pid("cache"));
+    let mut connection = appliance.redis();
+    connection.set::<_, _, ()>("before", 1).unwrap();
+    appliance.signal(Signal::SIGKILL);
+    appliance.wait_exit(SOON);
+    assert!(alive(document) && alive(cache));
+    connection.set::<_, _, ()>("meanwhile", 2).unwrap();
+    appliance.start();
+    appliance.wait_state("ready");
+    assert_eq!(
+        (appliance.pid("document"), appliance.pid("cache")),
+        (document, cache)
+    );
+    assert_eq!(appliance.datastore("cache")["restarts"], 0);
+    // The connection of a client has not noticed.
+    assert_eq!(connection.get::<_, i32>("meanwhile").unwrap(), 2);
+    // An adopted engine is supervised like any other.
+    common::signal(cache, Signal::SIGKILL);
+    appliance.wait("restarted", SOON, |status| {
+        let datastores = status["datastores"].as_array().unwrap();
+        datastores
+            .iter()
+            .any(|d| d["name"] == "cache" && d["state"] == "ready" && d["pid"] != cache)
+    });
+    appliance.stop();
+    assert!(!alive(document));
+}
+
+#[test]
+fn an_engine_without_a_record_is_found_by_its_port_and_adopted() {
+    let mut appliance = Appliance::ready(Options::cache());
+    let cache = appliance.pid("cache");
+    appliance.signal(Signal::SIGKILL);
+    appliance.wait_exit(SOON);
+    std::fs::remove_file(appliance.root().join("run/lucid/engines.json")).unwrap();
+    appliance.start();
+    appliance.wait_state("ready");
+    assert_eq!(appliance.pid("cache"), cache);
+    appliance.stop();
+    assert!(!alive(cache));
+}
+
+#[test]
+fn a_second_supervisor_on_the_same_root_is_refused() {
+    let appliance = Appliance::ready(Options::cache());
+    let output = appliance.run(&["supervise"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(&appliance.supervisor_pid().to_string()),
+        "{text}"
+    );
+    assert_eq!(appliance.status()["state"], "ready");
+    let output = appliance.run(&["tune", "revert"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
+fn sigterm_stops_every_engine_and_the_socket_goes_away() {
+    let mut appliance = Appliance::ready(Options::both());
+    let (document, cache) = (appliance.pid("document"), appliance.pid("cache"));
+    appliance.stop();
+    assert!(!alive(document) && !alive(cache));
+    let output = appliance.run(&["status"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("no supervisor runs"), "{text}");
+}
+
+#[test]
+fn sigusr2_hands_the_engines_over() {
+    let mut appliance = Appliance::ready(Options::cache());
+    let cache = appliance.pid("cache");
+    appliance.signal(Signal::SIGUSR2);
+    assert!(appliance.wait_exit(SOON).success());
+    assert!(alive(cache));
+    appliance.start();
+    appliance.wait_state("ready");
+    assert_eq!(appliance.pid("cache"), cache);
+}
+
+#[test]
+fn a_reload_restarts_only_what_changed_and_a_bad_file_changes_nothing() {
+    let appliance = Appliance::ready(Options::both());
+    let (document, cache) = (appliance.pid("document"), appliance.pid("cache"));
+    appliance.configure("log.burst = 400");
+    appliance.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_secs(2));
+    appliance.wait_state("ready");
+    assert_eq!(
+        (appliance.pid("document"), appliance.pid("cache")),
+        (document, cache)
+    );
+    appliance.configure("datastore.cache.maxmemory = \"64M\"");
+    appliance.signal(Signal::SIGHUP);
+    appliance.wait("cache restarted", SOON, |status| {
+        let datastores = status["datastores"].as_array().unwrap();
+        datastores
+            .iter()
+            .any(|d| d["name"] == "cache" && d["state"] == "ready" && d["pid"] != cache)
+    });
+    let limit: Vec<String> = redis::cmd("CONFIG")
+        .arg("GET")
+        .arg("maxmemory")
+        .query(&mut appliance.redis())
+        .unwrap();
+    assert_eq!(limit[1], (64 * 1024 * 1024).to_string());
+    assert_eq!(appliance.pid("document"), document);
+    let cache = appliance.pid("cache");
+    std::fs::write(appliance.config_file(), "nonsense").unwrap();
+    appliance.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(
+        (appliance.pid("document"), appliance.pid("cache")),
+        (document, cache)
+    );
+    assert!(appliance.log().contains("the running configuration stays"));
+}
+
+#[test]
+fn a_reload_starts_and_stops_datastores_that_were_switched_on_and_off() {
+    let appliance = Appliance::ready(Options::cache());
+    let file = std::fs::read_to_string(appliance.config_file()).unwrap();
+    let both = file.replace("document.enabled = false", "document.enabled = true");
+    std::fs::write(appliance.config_file(), &both).unwrap();
+    appliance.signal(Signal::SIGHUP);
+    appliance.wait_datastore("document", "ready", SOON);
+    std::fs::write(appliance.config_file(), &file).unwrap();
+    appliance.signal(Signal::SIGHUP);
+    appliance.wait("document gone", SOON, |status| {
+        status["datastores"].as_array().unwrap().len() == 1
+    });
+    appliance.wait_state("ready");
+}
+
+#[test]
+fn datastores_are_stopped_started_and_restarted_by_command() {
+    let appliance = Appliance::ready(Options::both());
+    let document = appliance.pid("document");
+    let cache = appliance.pid("cache");
+    assert!(
+        appliance
+            .run(&["datastore", "stop", "cache"])
+            .status
+            .success()
+    );
+    assert_eq!(appliance.datastore("cache")["state"], "stopped");
+    assert_eq!(appliance.status()["state"], "degraded");
+    assert!(!alive(cache));
+    assert!(
+        appliance
+            .run(&["datastore", "start", "cache"])
+            .status
+            .success()
+    );
+    let started = appliance.pid("cache");
+    assert!(
+        appliance
+            .run(&["datastore", "restart", "cache"])
+            .status
+            .success()
+    );
+    assert_ne!(appliance.pid("cache"), started);
+    assert_eq!(appliance.pid("document"), document);
+    let output = appliance.run(&["datastore", "start", "search"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("datastore.search.enabled"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotated_passwords_hold_at_once_without_a_restart_and_the_old_ones_do_not() {
+    let appliance = Appliance::ready(Options::both());
+    for name in ["cache", "document"] {
+        let (pid, old) = (appliance.pid(name), appliance.uri(name));
+        let output = appliance.run(&["credentials", "rotate", name]);
+        assert!(output.status.success(), "{output:?}");
+        assert_ne!(appliance.uri(name), old);
+        if name == "cache" {
+            assert!(redis::Client::open(old).unwrap().get_connection().is_err());
+            let pong: String = redis::cmd("PING").query(&mut appliance.redis()).unwrap();
+            assert_eq!(pong, "PONG");
+        } else {
+            let ping = mongodb::bson::doc! {"listDatabases": 1};
+            let old = mongodb::Client::with_uri_str(&old).await.unwrap();
+            assert!(
+                old.database("admin")
+                    .run_command(ping.clone())
+                    .await
+                    .is_err()
+            );
+            let new = appliance.mongo().await;
+            new.database("lucid")
+                .run_command(mongodb::bson::doc! {"dbStats": 1})
+                .await
+                .unwrap();
+        }
+        assert_eq!(appliance.pid(name), pid);
+    }
+    // A reload afterwards finds nothing to restart, and a crash starts with the new password.
+    let pid = appliance.pid("cache");
+    appliance.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(appliance.pid("cache"), pid);
+    common::signal(pid, Signal::SIGKILL);
+    appliance.wait_datastore("cache", "ready", SOON);
+    let pong: String = redis::cmd("PING").query(&mut appliance.redis()).unwrap();
+    assert_eq!(pong, "PONG");
+}
+
+#[test]
+fn engine_output_is_kept_and_followed() {
+    let appliance = Appliance::ready(Options::cache());
+    let output = appliance.run(&["logs", "cache"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Ready to accept connections"), "{text}");
+    let mut follow = appliance
+        .command(&["logs", "cache", "--follow", "-n", "0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    appliance.run(&["datastore", "restart", "cache"]);
+    std::thread::sleep(Duration::from_millis(500));
+    follow.kill().unwrap();
+    let output = follow.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Ready to accept connections"), "{text}");
+}
+
+#[test]
+fn an_ordinary_user_runs_the_whole_appliance() {
+    let mut appliance = Appliance::lay(Options::both());
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    chown_all(appliance.root(), &nobody);
+    let mut command = appliance.command(&["supervise"]);
+    command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    appliance.start_command(&mut command);
+    appliance.wait_state("ready");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", appliance.pid("cache"))).unwrap();
+    assert!(
+        status.contains(&format!("Uid:\t{}", nobody.uid)),
+        "{status}"
+    );
+    appliance.stop();
+}
+
+fn chown_all(path: &std::path::Path, user: &nix::unistd::User) {
+    nix::unistd::chown(path, Some(user.uid), Some(user.gid)).unwrap();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap().flatten() {
+            chown_all(&entry.path(), user);
+        }
+    }
+}
+
+#[test]
+fn a_supervisor_that_is_root_drops_each_engine_to_its_own_user_without_privileges() {
+    let appliance = Appliance::ready(Options::both());
+    for (name, user) in [("document", "lucid-document"), ("cache", "lucid-cache")] {
+        let uid = nix::unistd::User::from_name(user).unwrap().unwrap().uid;
+        let pid = appliance.pid(name);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        for line in [
+            format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}"),
+            "CapEff:\t0000000000000000".into(),
+            "NoNewPrivs:\t1".into(),
+        ] {
+            assert!(status.contains(&line), "{line:?} is missing in {status}");
+        }
+    }
+}
+
+/// Listens as systemd would.
+struct Systemd {
+    socket: UnixDatagram,
+    dir: tempfile::TempDir,
+}
+
+impl Systemd {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        Self { socket, dir }
+    }
+
+    fn path(&self) -> String {
+        self.dir
+            .path()
+            .join("notify")
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Everything that was sent within `limit`, until `until` was.
+    fn messages(&self, limit: Duration, until: &str) -> String {
+        let mut all = String::new();
+        let began = Instant::now();
+        let mut buffer = [0u8; 4096];
+        while began.elapsed() < limit && !all.contains(until) {
+            if let Ok(count) = self.socket.recv(&mut buffer) {
+                all += &String::from_utf8_lossy(&buffer[..count]);
+                all.push('\n');
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn systemd_hears_of_readiness_status_watchdog_and_stored_descriptors() {
+    let systemd = Systemd::new();
+    let mut appliance = Appliance::lay(Options::cache().with("supervisor.stop_timeout = \"2s\""));
+    let mut command = appliance.command(&["supervise"]);
+    command
+        .env("NOTIFY_SOCKET", systemd.path())
+        .env("WATCHDOG_USEC", "1500000");
+    appliance.start_command(&mut command);
+    let messages = systemd.messages(SOON, "READY=1");
+    for part in [
+        "FDSTORE=1",
+        "FDNAME=lucid-cache",
+        "STATUS=ready: cache ready",
+        "READY=1",
+    ] {
+        assert!(messages.contains(part), "{part} is missing in {messages}");
+    }
+    assert!(systemd.messages(SOON, "WATCHDOG=1").contains("WATCHDOG=1"));
+    // A hung engine is not the supervisor's illness.
+    common::signal(appliance.pid("cache"), Signal::SIGSTOP);
+    assert!(systemd.messages(SOON, "WATCHDOG=1").contains("WATCHDOG=1"));
+    // A stopped supervisor feeds nobody.
+    appliance.signal(Signal::SIGSTOP);
+    while systemd.socket.recv(&mut [0u8; 4096]).is_ok() {}
+    assert_eq!(systemd.messages(Duration::from_secs(3), "WATCHDOG=1"), "");
+    appliance.signal(Signal::SIGCONT);
+    appliance.signal(Signal::SIGTERM);
+    assert!(systemd.messages(SOON, "STOPPING=1").contains("STOPPING=1"));
+    assert!(appliance.wait_exit(SOON).success());
+}
+
+#[test]
+fn a_stored_descriptor_of_another_process_makes_a_stale_record_void() {
+    let mut appliance = Appliance::ready(Options::cache());
+    let cache = appliance.pid("cache");
+    appliance.signal(Signal::SIGKILL);
+    appliance.wait_exit(SOON);
+    // The FD store says that the engine is this very test: the record is not believed.
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .unwrap();
+    let raw = pidfd.as_raw_fd();
+    let mut command = std::process::Command::new("sh");
+    // The descriptor must be number 3, and LISTEN_PID the supervisor's own pid.
+    command
+        .arg("-c")
+        .arg(format!(
+            "exec 3<&{raw}; export LISTEN_PID=$$; exec \"$0\" \"$@\""
+        ))
+        .arg(common::LUCID)
+        .args(["--root", &appliance.root().to_string_lossy(), "supervise"])
+        .env("LUCID_ENGINE_PATH", common::engine_path())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "lucid-cache");
+    rustix::io::fcntl_setfd(&pidfd, rustix::io::FdFlags::empty()).unwrap();
+    appliance.start_command(&mut command);
+    appliance.wait_state("ready");
+    // Found by its port all the same, and adopted.
+    assert_eq!(appliance.pid("cache"), cache);
+}
+
+#[test]
+fn the_status_has_the_promised_shape() {
+    let appliance = Appliance::ready(Options::both());
+    let status = appliance.status();
+    for key in [
+        "version",
+        "state",
+        "since",
+        "uptime_seconds",
+        "board",
+        "datastores",
+        "tuning",
+        "volumes",
+        "backup",
+        "panel",
+        "alerts",
+    ] {
+        assert!(status.get(key).is_some(), "{key} is missing in {status:#}");
+    }
+    for key in ["model", "memory_bytes", "page_size", "simulated"] {
+        assert!(!status["board"][key].is_null(), "board.{key} is missing");
+    }
+    let datastore = &status["datastores"][0];
+    for key in [
+        "name",
+        "engine",
+        "engine_version",
+        "state",
+        "pid",
+        "endpoint",
+        "restarts",
+        "rss_bytes",
+        "memory_max_bytes",
+        "probe",
+    ] {
+        assert!(
+            !datastore[key].is_null(),
+            "datastores[].{key} is missing in {datastore:#}"
+        );
+    }
+    assert!(datastore.get("reason").is_some());
+    for key in ["ok", "latency_ms", "at"] {
+        assert!(!datastore["probe"][key].is_null(), "probe.{key} is missing");
+    }
+    assert_eq!(status["board"]["simulated"], false);
+}
+
+#[test]
+fn a_simulation_says_so_and_writes_no_knob() {
+    let mut appliance = Appliance::lay(Options::cache().with("tuning.enabled = true"));
+    let before = std::fs::read_to_string("/proc/sys/vm/swappiness").unwrap();
+    let mut command = appliance.command(&["supervise", "--simulate"]);
+    appliance.start_command(&mut command);
+    let status = appliance.wait("cache ready", SOON, |status| {
+        status["datastores"][0]["state"] == "ready"
+            || status["datastores"][0]["state"] == "degraded"
+    });
+    assert_eq!(status["board"]["simulated"], true);
+    assert!(
+        status["board"]["model"]
+            .as_str()
+            .unwrap()
+            .contains("Raspberry Pi 4")
+    );
+    assert_eq!(
+        std::fs::read_to_string("/proc/sys/vm/swappiness").unwrap(),
+        before
+    );
+    let text = appliance.run(&["status"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains("SIMULATED"));
+}
+
+#[test]
+fn the_cli_answers_usage_errors_with_2_and_json_with_one_document() {
+    let appliance = Appliance::lay(Options::cache());
+    assert_eq!(appliance.run(&["no-such-command"]).status.code(), Some(2));
+    assert_eq!(
+        appliance
+            .run(&["datastore", "start", "queue"])
+            .status
+            .code(),
+        Some(2)
+    );
+    let output = appliance.run(&["--json", "status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(value["error"].as_str().unwrap().contains("lucid supervise"));
+    let output = appliance.run(&["config", "default"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("[datastore.document]"));
+    let effective = appliance.json(&["config", "show", "--effective"]);
+    assert!(
+        effective["memory_plan"]["shares"][0]["memory"]["max"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
+    let man = appliance.root().join("man");
+    assert!(
+        appliance
+            .run(&["man", &man.to_string_lossy()])
+            .status
+            .success()
+    );
+    assert!(man.join("lucid.1").exists());
+    let output = appliance.run(&["completions", "bash"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("_lucid"));
+}
