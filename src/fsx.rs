@@ -38,11 +38,7 @@ impl FsError {
 /// [`FsError`] with the path; the old file is then untouched.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FsError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let temp = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let temp = temporary(path);
     let result = write_synced(&temp, content, mode)
         .and_then(|()| std::fs::rename(&temp, path))
         .and_then(|()| sync_dir(dir));
@@ -53,7 +49,31 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FsErro
     result.map_err(FsError::wrap("write", path))
 }
 
+/// Replaces `path` as a whole, without waiting for the disk: for the run directory, which need
+/// not survive a power cut.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_volatile(path: &Path, content: &[u8], mode: u32) -> Result<(), FsError> {
+    let temp = temporary(path);
+    let result = write_file(&temp, content, mode).and_then(|_| std::fs::rename(&temp, path));
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temp);
+    }
+    result.map_err(FsError::wrap("write", path))
+}
+
+/// A name beside `path`, so that the rename stays within one file system.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
 fn write_synced(temp: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write_file(temp, content, mode)?.sync_all()
+}
+
+fn write_file(temp: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     match std::fs::remove_file(temp) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -65,7 +85,7 @@ fn write_synced(temp: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .open(temp)?;
     file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

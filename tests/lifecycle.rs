@@ -70,7 +70,7 @@ fn a_second_supervisor_on_the_same_root_is_refused() {
     let appliance = Appliance::ready(Options::cache());
     let output = appliance.run(&["supervise"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(
         text.contains(&appliance.supervisor_pid().to_string()),
         "{text}"

@@ -66,6 +66,16 @@ enum CliError {
     Refused(String),
 }
 
+impl CliError {
+    /// Refused for safety, as against failed.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Lock(supervisor::LockError::Held { .. })
+        )
+    }
+}
+
 /// Entry of the program.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -84,7 +94,7 @@ pub fn main() -> ExitCode {
             Done::Well
         }
         Err(error) => {
-            let done = if matches!(error, CliError::Refused(_)) {
+            let done = if error.is_refusal() {
                 Done::Refused
             } else {
                 Done::Failed

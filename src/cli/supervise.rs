@@ -17,6 +17,8 @@ pub(super) fn run(
     simulate: bool,
 ) -> Result<Done, CliError> {
     journal::init();
+    // Engines' users must get into the directories that are made here, whatever the shell's mask.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     for (dir, mode) in [
         (paths.etc(), 0o755),
         (paths.run(), 0o755),

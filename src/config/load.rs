@@ -148,11 +148,20 @@ impl<'a> Source<'a> {
             None => "nothing".to_owned(),
         };
         let message = error.message().replace('\n', ", ");
-        // Unit errors repeat what was found; keep only their advice.
-        let allowed = match message.split_once("; write ") {
-            Some((_, allowed)) => allowed.to_owned(),
-            None => message,
-        };
+        // Many messages repeat what was found; keep only their advice.
+        let advice = message
+            .split_once("; write ")
+            .or_else(|| {
+                message
+                    .strip_prefix("unknown field ")?
+                    .split_once(", expected ")
+            })
+            .or_else(|| {
+                message
+                    .strip_prefix("unknown variant ")?
+                    .split_once(", expected ")
+            });
+        let allowed = advice.map_or_else(|| message.clone(), |(_, allowed)| allowed.to_owned());
         Problem {
             line: Some(self.line(span.start)),
             key,

@@ -72,6 +72,12 @@ const fn floor(engine: EngineKind) -> u64 {
     }
 }
 
+/// An eighth of the RAM, at least 256 MiB and at most 1 GiB; on the smallest boards three tenths
+/// of the RAM, so that a Zero 2 W (417 MiB) still carries both default engines.
+fn default_reserve(ram: u64) -> u64 {
+    (ram / 8).max((256 * MIB).min(ram / 10 * 3)).min(GIB)
+}
+
 /// Cache of an engine that may use `max` bytes; `redis_cap` is the configured `maxmemory`.
 fn cache(engine: EngineKind, max: u64, redis_cap: u64) -> u64 {
     match engine {
@@ -96,7 +102,7 @@ impl MemoryPlan {
         let reserve = config
             .memory
             .reserve
-            .map_or_else(|| (ram / 8).clamp(256 * MIB, GIB), |reserve| reserve.0);
+            .map_or_else(|| default_reserve(ram), |reserve| reserve.0);
         let rows: Vec<_> = config.enabled().collect();
         let need = |common: &super::Common<'_>| common.memory.map_or(floor(common.engine), |m| m.0);
         let least: u64 = rows.iter().map(need).sum();

@@ -313,8 +313,8 @@ impl Supervisor {
         });
     }
 
-    /// A datastore's task ends on its own only when its role was disabled; anything else is a
-    /// fault of ours, mended by a new task that adopts the engine.
+    /// A datastore's task ends on its own only when its role was disabled. A panic ends the whole
+    /// program in a release build (`panic = "abort"`); systemd starts it again and it adopts.
     fn ended(&mut self, ended: Result<Role, tokio::task::JoinError>) {
         match ended {
             Ok(role) => {

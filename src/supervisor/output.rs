@@ -176,6 +176,11 @@ impl Tail {
         })
     }
 
+    /// Takes over changed settings.
+    pub(super) fn set_rate(&mut self, settings: &Log) {
+        self.bucket = TokenBucket::new(settings, Instant::now());
+    }
+
     /// Passes lines on until it is dropped.
     pub(super) async fn run(&mut self, writer: Writer) {
         loop {

@@ -10,9 +10,19 @@ use tokio::time::{sleep, timeout};
 use crate::config::ProbeSettings;
 use crate::engine::{Client, EngineError, Fault};
 
-/// First wait between attempts to connect to a starting engine; doubles up to the second.
-const FIRST_ATTEMPT: Duration = Duration::from_millis(2);
-const LAST_ATTEMPT: Duration = Duration::from_millis(100);
+/// First wait between attempts on a starting engine; doubles up to [`longest_wait`].
+const FIRST_ATTEMPT: Duration = Duration::from_millis(1);
+
+/// Longest wait between two attempts on an engine that was launched `since` ago: short while
+/// every moment counts, long once it has a large store to read.
+fn longest_wait(since: Duration) -> Duration {
+    Duration::from_millis(if since < Duration::from_secs(5) {
+        5
+    } else {
+        100
+    })
+}
+
 /// How often an engine is asked for faults that it serves with.
 const FAULT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -86,6 +96,7 @@ async fn until_ready(
     target: &Target,
     events: &mpsc::Sender<Event>,
 ) -> Option<()> {
+    let started = Instant::now();
     let mut wait = FIRST_ATTEMPT;
     // Drivers wait long after a refused connection; a bare connect does not.
     while !matches!(
@@ -100,7 +111,7 @@ async fn until_ready(
             return None;
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LAST_ATTEMPT);
+        wait = (wait * 2).min(longest_wait(started.elapsed()));
     }
     wait = FIRST_ATTEMPT;
     loop {
@@ -114,7 +125,7 @@ async fn until_ready(
             Err(error) => events.send(Event::NotYet(error)).await.ok()?,
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LAST_ATTEMPT);
+        wait = (wait * 2).min(longest_wait(started.elapsed()));
     }
 }
 

@@ -52,7 +52,7 @@ impl Records {
     /// Writes the file.
     pub(super) fn save(&self, path: &Path) -> Result<(), FsError> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        fsx::write_atomic(path, &text, 0o600)
+        fsx::write_volatile(path, &text, 0o600)
     }
 
     /// The record of `role`.

@@ -102,6 +102,7 @@ impl View {
         d.state = state;
         d.pid = None;
         d.rss_bytes = None;
+        d.probe = None;
         d.reason = reason;
     }
 
@@ -166,6 +167,15 @@ impl View {
         );
     }
 
+    /// It runs already; whether it is ready the probes tell.
+    pub(super) fn adopted(&self, pid: i32) {
+        self.update(|d| {
+            d.state = DatastoreState::Starting;
+            d.pid = Some(pid);
+            d.probe = None;
+        });
+    }
+
     /// A limit that is not in force is a fault on a Raspberry Pi, where the kernel command line
     /// mends it; elsewhere, on a builder's machine, it is a warning.
     pub(super) fn limits(&mut self, missing: Option<&str>, is_pi: bool) {
@@ -196,6 +206,8 @@ impl View {
 
     pub(super) fn not_yet(&self, error: &EngineError) {
         self.probe_failed(error);
+        let reason = format!("not ready yet: {error}");
+        self.update(|d| d.reason = Some(reason));
     }
 
     fn probe_failed(&self, error: &EngineError) {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use super::lifecycle::Restarts;
-use super::output::Lines;
+use super::output::{Lines, Tail};
 use super::prepare::{self, Blocked, Plan, Prepared, Purpose};
 use super::process::{Exit, Process};
 use super::registry::Registry;
@@ -72,6 +72,9 @@ pub(super) struct Actor {
     /// Where the running engine's OOM kills are counted, and how many there were at its launch.
     cgroup: Option<PathBuf>,
     oom_kills: u64,
+    /// Kept over restarts: closing its inotify descriptor waits for the kernel, for up to tens of
+    /// milliseconds that a restart does not have.
+    tail: Option<Tail>,
 }
 
 /// Where the task stands between two waits.
@@ -136,6 +139,7 @@ impl Actor {
             outdated: false,
             cgroup: None,
             oom_kills: 0,
+            tail: None,
         };
         (actor, handle)
     }

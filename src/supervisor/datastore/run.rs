@@ -31,14 +31,7 @@ impl Actor {
             engine: kind.name(),
             level: line_level(kind),
         };
-        let path = self.plan.paths.engine_output(self.role.name());
-        let mut tail = match Tail::open(&path, &self.plan.config.log, self.lines.clone()) {
-            Ok(tail) => Some(tail),
-            Err(error) => {
-                tracing::warn!("the output of {kind:?} is lost: {error}");
-                None
-            }
-        };
+        let mut tail = self.tail();
         let mut was_ready = false;
         let outcome = self
             .supervise(&process, &prepared, tail.as_mut(), writer, &mut was_ready)
@@ -100,11 +93,27 @@ impl Actor {
                 )
             }
         };
+        self.tail = tail;
         if !matches!(step, Step::Launch(..)) {
             notify::forget(self.role);
             self.registry.set(self.role, None);
         }
         step
+    }
+
+    /// The reader of the engine's output: that of the last run, or a new one.
+    fn tail(&mut self) -> Option<Tail> {
+        let settings = &self.plan.config.log;
+        if let Some(mut tail) = self.tail.take() {
+            tail.set_rate(settings);
+            return Some(tail);
+        }
+        let path = self.plan.paths.engine_output(self.role.name());
+        Tail::open(&path, settings, self.lines.clone())
+            .inspect_err(|error| {
+                tracing::warn!("the output of datastore {} is lost: {error}", self.role);
+            })
+            .ok()
     }
 
     async fn supervise(

@@ -46,6 +46,14 @@ impl Actor {
         journal::emit(Event::DatastoreAdopted, self.role.name(), &message);
         // Started from another configuration: restarted as soon as it is known to be up.
         self.outdated = record.fingerprint != prepared.fingerprint;
+        // Values of the plan may have changed, and what is missing must be told again.
+        let enforced = self.plan.limits.enforce(self.role, prepared.context.memory);
+        self.oom_kills = oom_kills(enforced.path.as_deref());
+        self.cgroup.clone_from(&enforced.path);
+        self.view.prepared(&prepared);
+        self.view.adopted(process.pid());
+        self.view
+            .limits(enforced.missing.as_deref(), self.plan.board.is_pi());
         self.register(&process, &prepared, &record.fingerprint);
         Step::Running(Box::new(process), prepared)
     }
