@@ -55,8 +55,7 @@ async fn kill_9_of_the_document_store_loses_no_acknowledged_write_and_it_comes_b
         let acknowledged = acknowledged_inserts(&appliance, round).await;
         killer.await.unwrap();
         assert!(acknowledged > 0, "round {round} wrote nothing");
-        let back = appliance.wait_datastore("document", "ready", Duration::from_secs(20));
-        assert_ne!(back["pid"], pid);
+        appliance.wait_restarted("document", pid, Duration::from_secs(20));
         expected += u64::from(acknowledged);
         let writes = appliance
             .mongo()
@@ -94,7 +93,7 @@ fn acknowledged_sets(appliance: &Appliance, round: u32, kill_after: Duration) ->
         acknowledged.push(Instant::now());
     }
     killer.join().unwrap();
-    appliance.wait_datastore("cache", "ready", Duration::from_secs(20));
+    appliance.wait_restarted("cache", pid, Duration::from_secs(20));
     acknowledged
 }
 
@@ -147,16 +146,7 @@ fn a_stopped_engine_is_killed_and_restarted_within_ten_seconds() {
         let pid = appliance.pid(name);
         signal(pid, Signal::SIGSTOP);
         let began = Instant::now();
-        appliance.wait(
-            &format!("{name} restarted"),
-            Duration::from_secs(10),
-            |status| {
-                let datastores = status["datastores"].as_array().unwrap();
-                datastores
-                    .iter()
-                    .any(|d| d["name"] == name && d["state"] == "ready" && d["pid"] != pid)
-            },
-        );
+        appliance.wait_restarted(name, pid, Duration::from_secs(10));
         assert!(began.elapsed() < Duration::from_secs(10));
         assert!(!alive(pid));
     }

@@ -152,7 +152,7 @@ async fn a_full_disk_is_seen_and_the_document_store_recovers_with_what_was_ackno
         }
     }
     // The engine itself acknowledges the one write whose journal record meets the full disk
-    // (docs/engines.md); every other one must be there.
+    // (docs/troubleshooting.md, Disk full); every other one must be there.
     assert!(
         lost.is_empty() || lost == [acknowledged - 1],
         "lost {lost:?} of {acknowledged} acknowledged"

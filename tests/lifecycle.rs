@@ -41,12 +41,7 @@ fn a_killed_supervisor_leaves_engines_running_and_the_next_one_adopts_them() {
     assert_eq!(connection.get::<_, i32>("meanwhile").unwrap(), 2);
     // An adopted engine is supervised like any other.
     common::signal(cache, Signal::SIGKILL);
-    appliance.wait("restarted", SOON, |status| {
-        let datastores = status["datastores"].as_array().unwrap();
-        datastores
-            .iter()
-            .any(|d| d["name"] == "cache" && d["state"] == "ready" && d["pid"] != cache)
-    });
+    appliance.wait_restarted("cache", cache, SOON);
     appliance.stop();
     assert!(!alive(document));
 }
@@ -118,12 +113,7 @@ fn a_reload_restarts_only_what_changed_and_a_bad_file_changes_nothing() {
     );
     appliance.configure("datastore.cache.maxmemory = \"64M\"");
     appliance.signal(Signal::SIGHUP);
-    appliance.wait("cache restarted", SOON, |status| {
-        let datastores = status["datastores"].as_array().unwrap();
-        datastores
-            .iter()
-            .any(|d| d["name"] == "cache" && d["state"] == "ready" && d["pid"] != cache)
-    });
+    appliance.wait_restarted("cache", cache, SOON);
     let limit: Vec<String> = redis::cmd("CONFIG")
         .arg("GET")
         .arg("maxmemory")

@@ -302,6 +302,16 @@ impl Appliance {
         self.datastore(name)
     }
 
+    /// Waits until another process than `old` is ready.
+    pub fn wait_restarted(&self, name: &str, old: i32, limit: Duration) {
+        self.wait(&format!("{name} restarted"), limit, |status| {
+            let datastores = status["datastores"].as_array().unwrap();
+            datastores
+                .iter()
+                .any(|d| d["name"] == name && d["state"] == "ready" && d["pid"] != old)
+        });
+    }
+
     pub fn uri(&self, name: &str) -> String {
         self.json(&["credentials", "show", name])["uri"]
             .as_str()
