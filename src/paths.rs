@@ -71,6 +71,11 @@ impl Paths {
         self.run().join("conf").join(datastore)
     }
 
+    /// Engines that came with the appliance: `usr/lib/lucid/engines`.
+    pub fn engines(&self) -> PathBuf {
+        self.root.join("usr/lib/lucid/engines")
+    }
+
     /// Where volumes are mounted: `data`.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")

@@ -199,7 +199,7 @@ fn look_at_engines(plan: &Plan, findings: &mut Findings) {
 fn look_at_knobs(plan: &Plan, findings: &mut Findings) {
     let report = plan.tuner().plan();
     for knob in report.tuning.knobs.iter().filter(|knob| !knob.ok) {
-        let found = knob.found.as_deref().unwrap_or("unreadable");
+        let found = knob.found.as_deref().unwrap_or("nothing");
         findings.add(
             Verdict::Warning,
             &knob.name,

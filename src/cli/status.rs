@@ -72,7 +72,7 @@ pub(super) fn view(status: &Status, out: &Out) -> String {
     }
     let _ = writeln!(text, "\n  tuning   {}", tuning_line(status));
     for knob in status.tuning.knobs.iter().filter(|knob| !knob.ok) {
-        let found = knob.found.as_deref().unwrap_or("unreadable");
+        let found = knob.found.as_deref().unwrap_or("nothing");
         let line = format!(
             "{}: wanted {}, found {found}; {}",
             knob.name, knob.wanted, knob.reason

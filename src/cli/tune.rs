@@ -58,7 +58,7 @@ fn print(tuning: &Tuning, out: &mut Out) -> Result<(), CliError> {
         } else {
             out.paint(Colour::Yellow, "✗")
         };
-        let found = knob.found.as_deref().unwrap_or("unreadable");
+        let found = knob.found.as_deref().unwrap_or("nothing");
         let line = format!(
             "{mark} {:<32} wanted {:<16} found {found:<16} {}",
             knob.name, knob.wanted, knob.reason

@@ -35,7 +35,7 @@ use tokio::time::{interval, timeout};
 pub use lock::{Lock, LockError};
 pub use output::{Line, Lines};
 pub use prepare::{Plan, client_uri};
-pub use setup::{SetupError, engine_search_path, plan};
+pub use setup::{SetupError, plan};
 
 use crate::config::Role;
 use crate::journal::{self, Event};

@@ -38,18 +38,13 @@ pub enum SetupError {
 }
 
 /// Directories searched for engines: those that the environment variable `LUCID_ENGINE_PATH`
-/// names, where Lucid's image and its scripts put them, then the system's own.
-pub fn engine_search_path() -> Vec<PathBuf> {
+/// names, `usr/lib/lucid/engines` under the root, then the system's own.
+fn engine_search_path(paths: &Paths) -> Vec<PathBuf> {
     let own = std::env::var_os("LUCID_ENGINE_PATH").unwrap_or_default();
     let system = std::env::var_os("PATH").unwrap_or_default();
-    let fixed = [
-        "/usr/lib/lucid/engines",
-        "/usr/local/bin",
-        "/usr/bin",
-        "/usr/sbin",
-        "/bin",
-    ];
+    let fixed = ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin"];
     let mut path: Vec<PathBuf> = std::env::split_paths(&own).collect();
+    path.push(paths.engines());
     path.extend(fixed.iter().map(PathBuf::from));
     path.extend(std::env::split_paths(&system));
     let mut seen = std::collections::HashSet::new();
@@ -83,7 +78,7 @@ pub fn plan(
         config,
         board,
         memory,
-        search: engine_search_path(),
+        search: engine_search_path(paths),
         limits,
     })
 }
