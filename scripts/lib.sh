@@ -63,18 +63,19 @@ apt_packages() {
     step "installing packages: ${missing[*]}" \
         "check the network and the package sources: apt-get update"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    # Packages must not start services: the appliance runs its own engines.
-    local policy=/usr/sbin/policy-rc.d made=no
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-        as_root chmod 755 "$policy"
-        made=yes
-    fi
-    local code=0
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" >&2 || code=$?
-    [ "$made" = no ] || as_root rm -f "$policy"
-    [ "$code" = 0 ] || return "$code"
+    # Packages must not start services: the appliance runs its own engines. The subshell takes the
+    # policy away again however it ends.
+    (
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'as_root rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod 755 "$policy"
+        fi
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends "${missing[@]}" >&2
+    )
 }
 
 # The Rust toolchain: the one that is there if it is new enough, else rustup's.
@@ -83,7 +84,7 @@ need_rust() {
     [ ! -d "$rustup" ] || PATH="$rustup:$PATH"
     if ! command -v cargo >/dev/null; then
         fail "there is no Rust toolchain" \
-            "install Rust 1.95 or later: https://rustup.rs, or Debian's rustc and cargo from backports"
+            "install Rust 1.95 or later with rustup, or Debian's rustc and cargo from backports"
     fi
     local version
     version=$(rustc --version | cut -d' ' -f2)
@@ -93,7 +94,7 @@ need_rust() {
 }
 
 build_packages() {
-    apt_packages build-essential cmake pkg-config zlib1g-dev ca-certificates curl
+    apt_packages build-essential cmake pkg-config zlib1g-dev ca-certificates python3
 }
 
 # The users that engines run as when the supervisor is root.

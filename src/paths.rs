@@ -76,6 +76,13 @@ impl Paths {
         self.root.join("usr/lib/lucid/engines")
     }
 
+    /// Exists once a datastore has held data: then an empty volume is a lost one.
+    pub fn has_data(&self, datastore: &str) -> PathBuf {
+        self.root
+            .join("var/lib/lucid")
+            .join(format!("{datastore}.has-data"))
+    }
+
     /// Where volumes are mounted: `data`.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")

@@ -11,7 +11,7 @@ mod common;
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -335,4 +335,95 @@ fn a_port_of_another_program_stays_with_that_program() {
     );
     other.kill().unwrap();
     other.wait().unwrap();
+}
+
+#[test]
+fn a_volume_that_is_gone_blocks_and_nothing_is_written_beneath_it() {
+    let mut appliance = Appliance::ready(Options::cache());
+    appliance.redis().set::<_, _, ()>("kept", 1).unwrap();
+    appliance.stop();
+    let volume = appliance.root().join("data/redis");
+    let away = appliance.root().join("data/away");
+    std::fs::rename(&volume, &away).unwrap();
+    for beneath in ["missing", "an empty mount point"] {
+        if beneath != "missing" {
+            std::fs::create_dir(&volume).unwrap();
+        }
+        appliance.start();
+        appliance.wait_datastore("cache", "blocked", SOON);
+        let text = reason(&appliance, "cache");
+        assert!(
+            text.contains("has held data") && text.contains("mount"),
+            "{beneath}: {text}"
+        );
+        appliance.stop();
+    }
+    assert_eq!(
+        std::fs::read_dir(&volume).unwrap().count(),
+        0,
+        "written beneath the volume"
+    );
+    std::fs::remove_dir(&volume).unwrap();
+    appliance.start();
+    appliance.wait_datastore("cache", "blocked", SOON);
+    std::fs::rename(&away, &volume).unwrap();
+    appliance.wait_datastore("cache", "ready", SOON);
+    assert_eq!(appliance.redis().get::<_, i32>("kept").unwrap(), 1);
+}
+
+#[test]
+fn a_volume_that_is_lost_while_running_blocks_the_restart() {
+    let mut appliance = Appliance::lay(Options::cache());
+    let volume = appliance.root().join("data/redis");
+    let mount = Mount::tmpfs(&volume, "64M");
+    appliance.start();
+    appliance.wait_state("ready");
+    std::thread::sleep(Duration::from_millis(1200));
+    let pid = appliance.pid("cache");
+    drop(mount);
+    common::signal(pid, Signal::SIGKILL);
+    appliance.wait_datastore("cache", "blocked", SOON);
+    assert!(reason(&appliance, "cache").contains("has held data"));
+    assert_eq!(
+        std::fs::read_dir(&volume).unwrap().count(),
+        0,
+        "written beneath the volume"
+    );
+}
+
+#[test]
+fn missing_credentials_of_a_store_with_data_block_instead_of_being_made_anew() {
+    let mut appliance = Appliance::ready(Options::cache());
+    appliance.stop();
+    let file = appliance.root().join("etc/lucid/credentials/cache.json");
+    std::fs::remove_file(&file).unwrap();
+    appliance.start();
+    appliance.wait_datastore("cache", "blocked", SOON);
+    assert!(reason(&appliance, "cache").contains("cache.json"));
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_configuration_that_cannot_run_leaves_the_running_engine_alone() {
+    let appliance = Appliance::ready(Options::both());
+    let document = appliance.pid("document");
+    appliance.configure("datastore.document.listen = [\"127.0.0.1\", \"127.0.0.2\"]");
+    appliance.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(appliance.pid("document"), document);
+    assert_eq!(appliance.datastore("document")["state"], "ready");
+    assert!(
+        appliance.log().contains("the old one stays"),
+        "{}",
+        appliance.log()
+    );
+}
+
+#[test]
+fn the_rendered_files_belong_to_the_supervisor_and_no_link_is_followed() {
+    let appliance = Appliance::ready(Options::cache());
+    let meta = |path: &str| std::fs::metadata(appliance.root().join(path)).unwrap();
+    assert_eq!(meta("run/lucid/conf/cache").uid(), 0);
+    assert_eq!(meta("run/lucid/conf/cache").mode() & 0o7777, 0o750);
+    assert_ne!(meta("data/redis").uid(), 0);
 }

@@ -523,3 +523,55 @@ fn a_clean_stop_puts_every_kernel_knob_back() {
     appliance.stop();
     assert_eq!(read(), before);
 }
+
+#[test]
+fn a_datastore_that_a_person_stopped_stays_so_over_supervisors() {
+    let mut appliance = Appliance::ready(Options::both());
+    assert!(
+        appliance
+            .run(&["datastore", "stop", "cache"])
+            .status
+            .success()
+    );
+    appliance.signal(Signal::SIGUSR2);
+    assert!(appliance.wait_exit(SOON).success());
+    appliance.start();
+    appliance.wait_datastore("document", "ready", SOON);
+    assert_eq!(appliance.datastore("cache")["state"], "stopped");
+    // While it is stopped its password can be changed as well.
+    let old = appliance.uri("cache");
+    let output = appliance.run(&["credentials", "rotate", "cache"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        appliance
+            .run(&["datastore", "start", "cache"])
+            .status
+            .success()
+    );
+    assert!(redis::Client::open(old).unwrap().get_connection().is_err());
+    let pong: String = redis::cmd("PING").query(&mut appliance.redis()).unwrap();
+    assert_eq!(pong, "PONG");
+    appliance.signal(Signal::SIGUSR2);
+    assert!(appliance.wait_exit(SOON).success());
+    appliance.start();
+    appliance.wait_state("ready");
+}
+
+#[test]
+fn a_datastore_switched_off_and_on_at_once_runs_again() {
+    let appliance = Appliance::ready(Options::both());
+    let file = std::fs::read_to_string(appliance.config_file()).unwrap();
+    let without = file.replace("document.enabled = true", "document.enabled = false");
+    std::fs::write(appliance.config_file(), &without).unwrap();
+    appliance.signal(Signal::SIGHUP);
+    appliance.wait("document stopping", SOON, |status| {
+        !status["datastores"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|d| d["name"] == "document" && d["state"] == "ready")
+    });
+    std::fs::write(appliance.config_file(), &file).unwrap();
+    appliance.signal(Signal::SIGHUP);
+    appliance.wait_datastore("document", "ready", SOON);
+}

@@ -49,14 +49,17 @@ pub(super) fn run(
         move |error: std::io::Error| CliError::Other(format!("cannot {what}: {error}"))
     };
     let runtime = runtime().map_err(other("start the runtime"))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let listener = api::listen(&paths.socket())?;
         let supervisor = Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan));
         let server = tokio::spawn(api::serve(listener, supervisor.handle()));
         let ended = supervisor.run().await.map_err(other("receive signals"));
         server.abort();
         ended
-    })?;
+    });
+    // A look at a hanging file system must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ended?;
     // The socket of a supervisor that ended must not look alive.
     let _ = std::fs::remove_file(paths.socket());
     Ok(Done::Well)

@@ -105,7 +105,8 @@ impl MemoryPlan {
             .map_or_else(|| default_reserve(ram), |reserve| reserve.0);
         let rows: Vec<_> = config.enabled().collect();
         let need = |common: &super::Common<'_>| common.memory.map_or(floor(common.engine), |m| m.0);
-        let least: u64 = rows.iter().map(need).sum();
+        // Fixed limits may be absurd; their sum must not wrap.
+        let least = rows.iter().map(need).fold(0, u64::saturating_add);
         for common in &rows {
             if let Some(ByteSize(fixed)) = common.memory
                 && fixed < floor(common.engine)

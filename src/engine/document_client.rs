@@ -137,7 +137,12 @@ impl DocumentClient {
         tokio::net::TcpStream::connect(&self.endpoint)
             .await
             .map(drop)
-            .map_err(|e| self.call(operation, e.to_string()))
+            .map_err(|e| EngineError::Call {
+                engine: self.engine,
+                operation,
+                cause: e.to_string(),
+                answered: false,
+            })
     }
 
     /// Runs `work` on the kept connection or a new one, and keeps it only if `work` succeeds.

@@ -53,8 +53,11 @@ pub(super) struct Enforced {
     pub(super) procs: Option<File>,
     /// The cgroup, to ask for OOM kills later.
     pub(super) path: Option<PathBuf>,
-    /// Values that are not in force, joined; absent when all are.
-    pub(super) missing: Option<String>,
+    /// Why the memory limit is not in force; absent when it is.
+    pub(super) memory_missing: Option<String>,
+    /// Other values that are not in force, joined. Kernels without the I/O cost model, as those of
+    /// Raspberry Pi, have no `io.weight`.
+    pub(super) others_missing: Option<String>,
 }
 
 impl Limits {
@@ -100,33 +103,26 @@ impl Limits {
         let base = match &self.base {
             Ok(base) => base,
             Err(reason) => {
-                return Enforced {
-                    procs: None,
-                    path: None,
-                    missing: Some(reason.clone()),
-                };
+                return Enforced::nothing(reason.clone());
             }
         };
         let path = base.join(format!("engine-{role}"));
         if let Err(error) = create(&path) {
-            return Enforced {
-                procs: None,
-                path: None,
-                missing: Some(error),
-            };
+            return Enforced::nothing(error);
         }
         let weights = weights(role);
-        let wanted = [
-            ("memory.max", memory.max.to_string()),
-            ("memory.high", memory.high.to_string()),
-            ("cpu.weight", weights.cpu.to_string()),
-            ("io.weight", weights.io.to_string()),
-            ("pids.max", weights.pids.to_string()),
-        ];
-        let missing: Vec<_> = wanted
-            .iter()
-            .filter_map(|(file, value)| set(&path.join(file), value).err())
-            .collect();
+        let memory_missing = missing(
+            &path,
+            &[("memory.max", memory.max), ("memory.high", memory.high)],
+        );
+        let others_missing = missing(
+            &path,
+            &[
+                ("cpu.weight", u64::from(weights.cpu)),
+                ("io.weight", u64::from(weights.io)),
+                ("pids.max", u64::from(weights.pids)),
+            ],
+        );
         let procs = OpenOptions::new()
             .write(true)
             .open(path.join("cgroup.procs"))
@@ -134,9 +130,30 @@ impl Limits {
         Enforced {
             procs,
             path: Some(path),
-            missing: (!missing.is_empty()).then(|| missing.join("; ")),
+            memory_missing,
+            others_missing,
         }
     }
+}
+
+impl Enforced {
+    fn nothing(reason: String) -> Self {
+        Self {
+            procs: None,
+            path: None,
+            memory_missing: Some(reason),
+            others_missing: None,
+        }
+    }
+}
+
+/// Sets values in a cgroup; what is not in force then, joined.
+fn missing(cgroup: &Path, wanted: &[(&str, u64)]) -> Option<String> {
+    let failed: Vec<_> = wanted
+        .iter()
+        .filter_map(|(file, value)| set(&cgroup.join(file), &value.to_string()).err())
+        .collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
 }
 
 fn prepare(base: &Path, holds_us: bool) -> Result<(), String> {
@@ -223,7 +240,12 @@ mod tests {
         };
         let enforced = limits.enforce(Role::Cache, MEMORY);
         assert!(enforced.procs.is_none());
-        assert!(enforced.missing.unwrap().contains("cgroup_enable=memory"));
+        assert!(
+            enforced
+                .memory_missing
+                .unwrap()
+                .contains("cgroup_enable=memory")
+        );
     }
 
     #[test]
@@ -245,10 +267,8 @@ mod tests {
         let limits = Limits {
             base: Ok(dir.path().to_path_buf()),
         };
-        let missing = limits.enforce(Role::Cache, MEMORY).missing.unwrap();
-        assert!(
-            missing.contains("pids.max") && !missing.contains("memory.max"),
-            "{missing}"
-        );
+        let enforced = limits.enforce(Role::Cache, MEMORY);
+        assert_eq!(enforced.memory_missing, None);
+        assert!(enforced.others_missing.unwrap().contains("pids.max"));
     }
 }

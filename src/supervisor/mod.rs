@@ -263,7 +263,6 @@ impl Supervisor {
         helpers.spawn(watch::run(
             self.hub.clone(),
             self.plan.paths.clone(),
-            roles,
             self.board_root.clone(),
         ));
         helpers.spawn(tell_states(self.hub.clone()));
@@ -322,6 +321,10 @@ impl Supervisor {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&role);
+                // Switched on again while it was still stopping.
+                if self.plan.config.enabled().any(|common| common.role == role) {
+                    self.start(role);
+                }
             }
             Err(error) => tracing::error!("a datastore's task failed: {error}"),
         }

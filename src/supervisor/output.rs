@@ -26,9 +26,12 @@ use crate::config::Log;
 use crate::fsx::FsError;
 use crate::journal::{self, Event, Level};
 use crate::status::now_rfc3339;
+use crate::units::MIB;
 
 /// Longer lines are cut: a binary dump must not fill the journal.
 const MAX_LINE: usize = 4096;
+/// Unread output beyond this is given up but for its end.
+const MAX_BEHIND: u64 = 4 * MIB;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -184,7 +187,11 @@ impl Tail {
     /// Passes lines on until it is dropped.
     pub(super) async fn run(&mut self, writer: Writer) {
         loop {
-            self.drain(writer);
+            if self.drain(writer) {
+                // An engine that floods must not keep signals and probes waiting.
+                tokio::task::yield_now().await;
+                continue;
+            }
             let Ok(mut ready) = self.inotify.readable().await else {
                 return;
             };
@@ -197,29 +204,42 @@ impl Tail {
         }
     }
 
-    /// Reads what is there now. The file is on a tmpfs or in the page cache, so this does not
-    /// wait for a disk.
-    pub(super) fn drain(&mut self, writer: Writer) {
+    /// Reads a part of what is there, and tells whether there is more. The file is on a tmpfs or
+    /// in the page cache, so this does not wait for a disk.
+    fn drain(&mut self, writer: Writer) -> bool {
+        self.skip_flood();
         let mut chunk = vec![0u8; CHUNK];
-        while let Ok(count @ 1..) = self.file.read_at(&mut chunk, self.offset) {
-            for &byte in &chunk[..count] {
-                if byte == b'\n' {
-                    self.finish_line(writer);
-                } else if byte != 0 && self.partial.len() < MAX_LINE {
-                    // Zeros are the rest of a page of which a part was punched out.
-                    self.partial.push(byte);
-                }
+        let count = self.file.read_at(&mut chunk, self.offset).unwrap_or(0);
+        for &byte in &chunk[..count] {
+            if byte == b'\n' {
+                self.finish_line(writer);
+            } else if byte != 0 && self.partial.len() < MAX_LINE {
+                // Zeros are the rest of a page of which a part was punched out.
+                self.partial.push(byte);
             }
-            let from = self.offset;
-            self.offset += count as u64;
-            self.punch(from, count as u64);
         }
+        let from = self.offset;
+        self.offset += count as u64;
+        self.punch(from, count as u64);
         self.report_suppressed(writer);
+        count == CHUNK
+    }
+
+    /// Gives up the middle of what an engine wrote faster than it can be read; its end tells more.
+    fn skip_flood(&mut self) {
+        let length = self.file.metadata().map_or(0, |meta| meta.len());
+        if length.saturating_sub(self.offset) > MAX_BEHIND {
+            let from = self.offset;
+            self.offset = length - CHUNK as u64;
+            self.punch(from, self.offset - from);
+            self.partial.clear();
+            self.suppressed += 1;
+        }
     }
 
     /// Gives a last line without a newline its due: an engine that died left it.
     pub(super) fn finish(&mut self, writer: Writer) {
-        self.drain(writer);
+        while self.drain(writer) {}
         if !self.partial.is_empty() {
             self.finish_line(writer);
         }
@@ -303,7 +323,7 @@ mod tests {
         let mut tail = Tail::open(&path, &settings(100), lines.clone()).unwrap();
         let mut engine = open_for_engine(&path).unwrap();
         engine.write_all(b"one\ntw").unwrap();
-        tail.drain(WRITER);
+        while tail.drain(WRITER) {}
         assert_eq!(lines.last(9).len(), 1);
         engine.write_all(b"o\nlast words").unwrap();
         tail.finish(WRITER);
@@ -323,7 +343,7 @@ mod tests {
         let first = Lines::new(100);
         Tail::open(&path, &settings(100), first.clone())
             .unwrap()
-            .drain(WRITER);
+            .finish(WRITER);
         let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
         assert!(
             blocks * 512 < 100_000,
@@ -333,7 +353,7 @@ mod tests {
         let second = Lines::new(100);
         Tail::open(&path, &settings(100), second.clone())
             .unwrap()
-            .drain(WRITER);
+            .finish(WRITER);
         assert_eq!(second.last(1)[0].text, "for the next");
         // Holes come in pages: at most a page of read text may come again.
         assert!(
@@ -353,7 +373,7 @@ mod tests {
         for n in 0..1000 {
             writeln!(engine, "line {n}").unwrap();
         }
-        tail.drain(WRITER);
+        while tail.drain(WRITER) {}
         assert!(tail.suppressed >= 980, "{} suppressed", tail.suppressed);
         assert_eq!(lines.last(1)[0].text, "line 999");
         assert_eq!(lines.last(1000).len(), 50);

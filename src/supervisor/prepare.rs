@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Uid, User, chown};
+use nix::unistd::{Gid, Uid, User, fchownat};
 use sha2::{Digest, Sha256};
 
 use super::credentials::{self, CredentialError};
@@ -98,7 +99,10 @@ const fn least_free(engine: EngineKind) -> u64 {
 pub(super) enum Purpose {
     /// A start: every precondition must hold.
     Start,
-    /// The engine runs already (adoption, reload): only describe it.
+    /// A reload: the engine runs, and what would keep the new configuration from running must be
+    /// known before it is stopped.
+    Change,
+    /// An adoption: the engine runs already, only describe it.
     Describe,
 }
 
@@ -111,8 +115,12 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         .map_err(|error| Blocked::new(error.to_string(), "see `lucid doctor`"))?;
     let mut findings = engine.preflight(&detected, &plan.board);
     findings.extend(engine.check_listen(common.listen));
-    if purpose == Purpose::Start {
-        findings.extend(engine.check_data(&plan.paths.data().join(role.volume())));
+    let data_dir = plan.paths.data().join(role.volume());
+    if purpose != Purpose::Describe {
+        if purpose == Purpose::Start {
+            kept(plan, role, &data_dir)?;
+            findings.extend(engine.check_data(&data_dir));
+        }
         if let Some(finding) = findings.iter().find(|finding| finding.blocks) {
             return Err(Blocked::new(&finding.message, &finding.remedy));
         }
@@ -133,7 +141,7 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         memory,
         cpus: plan.board.cpus,
         conf_dir: plan.paths.engine_conf(role.name()),
-        data_dir: plan.paths.data().join(role.volume()),
+        data_dir,
         credentials,
     };
     let spec = engine.command(&context);
@@ -143,14 +151,17 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         directories(&context, run_as)?;
         space(&context)?;
         for file in &files {
-            let unchanged = std::fs::read(&file.path)
-                .is_ok_and(|old| old == file.content.as_bytes())
+            let unchanged = std::fs::symlink_metadata(&file.path).is_ok_and(|meta| meta.is_file())
+                && fsx::read_text(&file.path, file.content.len() as u64)
+                    .is_ok_and(|old| old == file.content)
                 && mode_of(&file.path) == Some(file.mode);
             if !unchanged {
                 fsx::write_atomic(&file.path, file.content.as_bytes(), file.mode)
                     .map_err(|error| Blocked::file(&error))?;
             }
-            give(&file.path, run_as)?;
+            if let Some(RunAs { uid, gid }) = run_as {
+                give(&file.path, Some(uid), Some(gid))?;
+            }
         }
         port(plan, role)?;
     }
@@ -168,6 +179,57 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         warnings,
         new_credentials,
     })
+}
+
+/// A datastore that has held data must find it again: an empty directory under a volume that is
+/// not mounted would take writes that vanish when the volume comes back.
+fn kept(plan: &Plan, role: Role, data_dir: &Path) -> Result<(), Blocked> {
+    let marker = plan.paths.has_data(role.name());
+    if !marker.exists() {
+        return Ok(());
+    }
+    let begin_anew = format!("to begin with an empty store, remove {}", marker.display());
+    if is_empty(data_dir) {
+        return Err(Blocked::new(
+            format!("{} is empty, but {role} has held data", data_dir.display()),
+            format!("mount its volume, then it starts by itself; {begin_anew}"),
+        ));
+    }
+    let credentials = credentials::file(&plan.paths, role);
+    if !credentials.exists() {
+        return Err(Blocked::new(
+            format!(
+                "{} is missing, but {role} has held data",
+                credentials.display()
+            ),
+            format!(
+                "restore the file, the store knows only its passwords; {begin_anew} and its volume's content"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether `dir` is missing or holds nothing but what a file system makes itself.
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).map_or(true, |entries| {
+        entries
+            .flatten()
+            .all(|entry| entry.file_name() == "lost+found")
+    })
+}
+
+/// Whether the data of a datastore that has held some is gone: its volume was unmounted.
+pub(super) fn lost_volume(paths: &Paths, context: &Context) -> bool {
+    paths.has_data(context.role.name()).exists() && is_empty(&context.data_dir)
+}
+
+/// Remembers that a datastore holds data.
+pub(super) fn mark(marker: &Path) -> Result<(), fsx::FsError> {
+    if let Some(parent) = marker.parent() {
+        fsx::create_dir(parent, 0o755)?;
+    }
+    fsx::write_atomic(marker, b"", 0o644)
 }
 
 /// The URI that clients of `role` connect with.
@@ -209,7 +271,7 @@ pub fn client_uri(
 }
 
 /// The engine's own user when the supervisor is root; an ordinary user's engines run as it.
-fn run_as(role: Role) -> Result<Option<RunAs>, Blocked> {
+pub(super) fn run_as(role: Role) -> Result<Option<RunAs>, Blocked> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }
@@ -234,16 +296,16 @@ fn mode_of(path: &Path) -> Option<u32> {
         .map(|meta| meta.permissions().mode() & 0o7777)
 }
 
-fn give(path: &Path, run_as: Option<RunAs>) -> Result<(), Blocked> {
-    let Some(RunAs { uid, gid }) = run_as else {
-        return Ok(());
+/// Gives a path, and never what a link points to: the engine's user may have put one there.
+fn give(path: &Path, owner: Option<Uid>, group: Option<Gid>) -> Result<(), Blocked> {
+    let wanted = |meta: &std::fs::Metadata| {
+        owner.is_none_or(|uid| meta.uid() == uid.as_raw())
+            && group.is_none_or(|gid| meta.gid() == gid.as_raw())
     };
-    let owned = std::fs::metadata(path)
-        .is_ok_and(|meta| meta.uid() == uid.as_raw() && meta.gid() == gid.as_raw());
-    if owned {
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| wanted(&meta)) {
         return Ok(());
     }
-    chown(path, Some(uid), Some(gid)).map_err(|errno| {
+    fchownat(AT_FDCWD, path, owner, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| {
         Blocked::file(&fsx::FsError {
             action: "change the owner of",
             path: path.to_path_buf(),
@@ -252,18 +314,26 @@ fn give(path: &Path, run_as: Option<RunAs>) -> Result<(), Blocked> {
     })
 }
 
+/// Makes the volume's directory, which belongs to the engine, and that of the rendered files,
+/// which belongs to the supervisor and is only readable for the engine.
 fn directories(context: &Context, run_as: Option<RunAs>) -> Result<(), Blocked> {
-    for (dir, mode) in [(&context.data_dir, 0o750), (&context.conf_dir, 0o750)] {
+    let engine = context.config.common(context.role).engine;
+    for dir in [&context.data_dir, &context.conf_dir] {
         fsx::create_dir(dir, 0o755).map_err(|error| Blocked::file(&error))?;
-        let meta = std::fs::metadata(dir).map_err(fsx::FsError::wrap("read", dir));
-        let meta = meta.map_err(|error| Blocked::file(&error))?;
-        let ours = run_as.is_none_or(|run_as| meta.uid() == run_as.uid.as_raw());
-        if !ours {
-            // Data of an earlier run under another user goes to the new one as a whole.
-            give_tree(dir, run_as, 0)?;
+        if let Some(RunAs { uid, gid }) = run_as {
+            // Elasticsearch makes its key store beside its configuration.
+            let engines_own = dir == &context.data_dir || engine == EngineKind::Elasticsearch;
+            let owner = if engines_own { uid } else { Uid::effective() };
+            let meta = std::fs::symlink_metadata(dir).map_err(fsx::FsError::wrap("read", dir));
+            let meta = meta.map_err(|error| Blocked::file(&error))?;
+            if engines_own && meta.uid() != uid.as_raw() {
+                // Data of an earlier run under another user goes to the new one as a whole.
+                give_tree(dir, uid, gid, 0)?;
+            }
+            give(dir, Some(owner), Some(gid))?;
         }
-        if mode_of(dir) != Some(mode) {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+        if mode_of(dir) != Some(0o750) {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o750))
                 .map_err(fsx::FsError::wrap("set the mode of", dir))
                 .map_err(|error| Blocked::file(&error))?;
         }
@@ -287,18 +357,15 @@ fn directories(context: &Context, run_as: Option<RunAs>) -> Result<(), Blocked> 
 /// Engines keep flat trees; the bound only guards against a loop of mounts.
 const MAX_DEPTH: u32 = 32;
 
-fn give_tree(path: &Path, run_as: Option<RunAs>, depth: u32) -> Result<(), Blocked> {
-    give(path, run_as)?;
+fn give_tree(path: &Path, uid: Uid, gid: Gid, depth: u32) -> Result<(), Blocked> {
+    give(path, Some(uid), Some(gid))?;
     let is_dir = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     if is_dir && depth < MAX_DEPTH {
         let entries = std::fs::read_dir(path)
             .map_err(fsx::FsError::wrap("list", path))
             .map_err(|error| Blocked::file(&error))?;
         for entry in entries.flatten() {
-            // A link could lead outside the volume.
-            if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                give_tree(&entry.path(), run_as, depth + 1)?;
-            }
+            give_tree(&entry.path(), uid, gid, depth + 1)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl::{set_no_new_privs, set_thp_disable};
@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chdir, setgid, setgroups, setsid, setuid, write};
+use procfs::Current;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
@@ -33,7 +34,7 @@ pub(super) enum ProcessError {
         source: std::io::Error,
     },
     /// The process cannot be watched.
-    #[error("cannot watch process {pid}: {source}; Lucid needs Linux 5.4 or later")]
+    #[error("cannot watch process {pid}: {source}; Lucid needs Linux 5.10 or later")]
     Watch {
         /// The process.
         pid: i32,
@@ -62,7 +63,7 @@ pub(super) struct Launch<'a> {
     /// Absent for an ordinary user: the engine runs as the same one.
     pub(super) run_as: Option<RunAs>,
     /// `cgroup.procs` of the engine's own cgroup, opened for writing.
-    pub(super) cgroup: Option<File>,
+    pub(super) cgroup: Option<&'a File>,
     /// `-1000..=1000`; higher dies first when memory runs out.
     pub(super) oom_score_adj: i32,
 }
@@ -117,9 +118,11 @@ impl Process {
         self.since
     }
 
-    /// Whether an earlier supervisor launched it.
-    pub(super) fn is_adopted(&self) -> bool {
-        !self.ours
+    /// How long it had been running when it was adopted; absent for one launched here.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let ticks = Duration::from_secs(self.start_time / procfs::ticks_per_second());
+        let uptime = procfs::Uptime::current().ok()?.uptime_duration();
+        (!self.ours).then(|| uptime.saturating_sub(ticks))
     }
 
     /// The pidfd, for systemd's FD store.
@@ -154,7 +157,11 @@ impl Process {
         let child = command.spawn().map_err(spawn_error)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         // The child is not waited for yet, so its pid cannot name another process.
-        Self::watch(pid, true)
+        Self::watch(pid, true).inspect_err(|_| {
+            // What cannot be watched must not run on unseen.
+            let _ = killpg(pid, Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pid, None);
+        })
     }
 
     /// Takes over a running process if it is still the one started at `start_time`.
@@ -235,7 +242,7 @@ impl ChildSetup {
         Ok(Self {
             directory: c_string(launch.directory.as_os_str())?,
             run_as: launch.run_as,
-            cgroup: launch.cgroup.as_ref().map(File::try_clone).transpose()?,
+            cgroup: launch.cgroup.map(File::try_clone).transpose()?,
             oom_score_adj: launch.oom_score_adj.to_string(),
             nofile: (launch.spec.nofile.min(hard), hard),
             thp_off: launch.spec.thp == ThpPolicy::Off,
@@ -273,8 +280,6 @@ fn c_string(text: &OsStr) -> std::io::Result<CString> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn spec(script: &str) -> CommandSpec {

@@ -1,6 +1,7 @@
 //! Which engines run, on disk, so that the next supervisor adopts them instead of starting
 //! second ones.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub(super) struct Records {
     /// Boot that the pids belong to.
     pub(super) boot_id: String,
     pub(super) engines: Vec<Record>,
+    /// Stopped by a person, until started again: the next supervisor must not start them.
+    #[serde(default)]
+    pub(super) stopped: BTreeSet<Role>,
 }
 
 /// The kernel's id of this boot; empty where /proc does not tell.
@@ -45,7 +49,7 @@ impl Records {
             .filter(|records| records.boot_id == boot_id)
             .unwrap_or_else(|| Self {
                 boot_id: boot_id.to_owned(),
-                engines: Vec::new(),
+                ..Self::default()
             })
     }
 

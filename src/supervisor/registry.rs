@@ -61,6 +61,26 @@ impl Registry {
         self.save();
     }
 
+    /// Whether a person stopped `role` and has not started it since.
+    pub(super) fn is_stopped(&self, role: Role) -> bool {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.stopped.contains(&role)
+    }
+
+    /// Remembers over supervisors that a person stopped `role`, or started it again.
+    pub(super) fn set_stopped(&self, role: Role, stopped: bool) {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = if stopped {
+            records.stopped.insert(role)
+        } else {
+            records.stopped.remove(&role)
+        };
+        drop(records);
+        if changed {
+            self.save();
+        }
+    }
+
     /// Whether the engine of `role` was started with `fingerprint`.
     pub(super) fn runs_with(&self, role: Role, fingerprint: &str) -> bool {
         self.recorded(role)

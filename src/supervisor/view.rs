@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::limits::Enforced;
 use super::prepare::{Plan, Prepared};
 use crate::config::Role;
 use crate::engine::{EngineError, Fault};
@@ -107,7 +108,8 @@ impl View {
     }
 
     /// The entry goes away with its task.
-    pub(super) fn closed(&self) {
+    pub(super) fn closed(&mut self) {
+        self.forget_troubles();
         let name = self.role.name();
         self.update(|d| Self::gone(d, DatastoreState::Stopped, None));
         self.hub.update(|status| {
@@ -176,31 +178,34 @@ impl View {
         });
     }
 
-    /// A limit that is not in force is a fault on a Raspberry Pi, where the kernel command line
-    /// mends it; elsewhere, on a builder's machine, it is a warning.
-    pub(super) fn limits(&mut self, missing: Option<&str>, is_pi: bool) {
-        self.limit_fault = None;
-        let Some(missing) = missing else {
-            self.clear("limit-not-enforced");
-            return;
-        };
-        let severity = if is_pi {
+    /// A memory limit that is not in force is a fault on a Raspberry Pi, where the kernel command
+    /// line mends it; elsewhere, on a builder's machine, it is a warning. So is any other limit.
+    pub(super) fn limits(&mut self, enforced: &Enforced, is_pi: bool) {
+        let fault = enforced.memory_missing.as_ref().filter(|_| is_pi);
+        self.limit_fault = fault.map(|missing| format!("memory limit not in force: {missing}"));
+        let severity = if fault.is_some() {
             Severity::Critical
         } else {
             Severity::Warning
         };
-        if is_pi {
-            self.limit_fault = Some(format!("memory limit not in force: {missing}"));
+        let missing: Vec<&str> = [&enforced.memory_missing, &enforced.others_missing]
+            .into_iter()
+            .filter_map(Option::as_deref)
+            .collect();
+        if missing.is_empty() {
+            self.clear("limit-not-enforced");
+            return;
         }
+        let missing = missing.join("; ");
         let new = self.hub.raise(Alert::new(
             self.id("limit-not-enforced"),
             severity,
             self.role.name(),
-            format!("the limits of {} are not in force: {missing}", self.role),
+            format!("limits of {} are not in force: {missing}", self.role),
             "a runaway engine could take the machine's memory; see README, Memory limits",
         ));
         if new {
-            self.emit(Event::LimitNotEnforced, missing);
+            self.emit(Event::LimitNotEnforced, &missing);
         }
     }
 

@@ -23,13 +23,8 @@ const WARNING_PERCENT: f64 = 80.0;
 const CRITICAL_PERCENT: f64 = 90.0;
 const HYSTERESIS_PERCENT: f64 = 2.0;
 
-/// Looks every ten seconds until dropped.
-pub(super) async fn run(
-    hub: StatusHub,
-    paths: Paths,
-    roles: Vec<Role>,
-    board_root: Option<PathBuf>,
-) {
+/// Looks every ten seconds until dropped, at the volumes of the enabled datastores.
+pub(super) async fn run(hub: StatusHub, paths: Paths, board_root: Option<PathBuf>) {
     let mut ticks = interval_at(Instant::now() + FIRST_LOOK, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = Clock::now();
@@ -44,7 +39,14 @@ pub(super) async fn run(
             );
             journal::emit(Event::ClockJumped, "appliance", &message);
         }
-        let (paths, roles, root) = (paths.clone(), roles.clone(), board_root.clone());
+        let (paths, root) = (paths.clone(), board_root.clone());
+        // A reload may have switched datastores on and off.
+        let known = hub.snapshot().datastores;
+        let enabled = |role: &Role| known.iter().any(|d| d.name == role.name());
+        let roles: Vec<Role> = Role::ALL.into_iter().filter(enabled).collect();
+        for gone in Role::ALL.iter().filter(|role| !enabled(role)) {
+            hub.clear(&format!("space:{}", gone.volume()));
+        }
         // A file system that hangs must not stop the runtime.
         let look = tokio::task::spawn_blocking(move || {
             let volumes = roles

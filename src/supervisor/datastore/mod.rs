@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use super::lifecycle::Restarts;
@@ -75,6 +76,8 @@ pub(super) struct Actor {
     /// Kept over restarts: closing its inotify descriptor waits for the kernel, for up to tens of
     /// milliseconds that a restart does not have.
     tail: Option<Tail>,
+    /// A look at files that did not come back in time: no second one is sent after it.
+    pending: Option<JoinHandle<Result<Prepared, Blocked>>>,
 }
 
 /// Where the task stands between two waits.
@@ -140,13 +143,19 @@ impl Actor {
             cgroup: None,
             oom_kills: 0,
             tail: None,
+            pending: None,
         };
         (actor, handle)
     }
 
     /// Runs until shut down or told to leave.
     pub(super) async fn run(mut self) {
-        let mut step = self.adopt_recorded().await.unwrap_or(Step::Prepare);
+        let first = if self.registry.is_stopped(self.role) {
+            Step::Stopped
+        } else {
+            Step::Prepare
+        };
+        let mut step = self.adopt_recorded().await.unwrap_or(first);
         loop {
             step = match step {
                 Step::Stopped => self.stopped().await,
@@ -183,18 +192,28 @@ impl Actor {
         plan: Arc<Plan>,
         purpose: Purpose,
     ) -> Result<Arc<Prepared>, Blocked> {
-        let role = self.role;
-        let work = tokio::task::spawn_blocking(move || prepare::prepare(&plan, role, purpose));
-        let result = Self::attended(&mut self.pings, timeout(PREPARE_LIMIT, work)).await;
         let blocked = |reason: &str| Blocked {
             reason: reason.to_owned(),
             remedy: "look for a hanging disk or network file system with `dmesg`".to_owned(),
             adoptable: None,
         };
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| !pending.is_finished())
+        {
+            return Err(blocked("a file system does not answer"));
+        }
+        let role = self.role;
+        let mut work = tokio::task::spawn_blocking(move || prepare::prepare(&plan, role, purpose));
+        let result = Self::attended(&mut self.pings, timeout(PREPARE_LIMIT, &mut work)).await;
         match result {
             Ok(Ok(result)) => result.map(Arc::new),
             Ok(Err(_)) => Err(blocked("preparing ended unexpectedly")),
-            Err(_) => Err(blocked("preparing took longer than 20 s")),
+            Err(_) => {
+                self.pending = Some(work);
+                Err(blocked("preparing took longer than 20 s"))
+            }
         }
     }
 
@@ -205,12 +224,13 @@ impl Actor {
                 Some(ping) = self.pings.recv() => { let _ = ping.send(()); }
                 command = self.commands.recv() => match command {
                     Some(Command::Start | Command::Restart) => {
+                        self.registry.set_stopped(self.role, false);
                         self.restarts.reset();
                         return Step::Prepare;
                     }
                     Some(Command::Stop) => {}
                     Some(Command::Reconfigure(plan)) => self.take_plan(plan),
-                    Some(Command::Rotate(answer)) => self.rotate_stopped(answer),
+                    Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
                     Some(Command::Shutdown | Command::Leave) | None => return Step::Ended,
                 },
             }
@@ -276,12 +296,15 @@ impl Actor {
                         self.restarts.reset();
                         return Step::Prepare;
                     }
-                    Some(Command::Stop) => return Step::Stopped,
+                    Some(Command::Stop) => {
+                        self.registry.set_stopped(self.role, true);
+                        return Step::Stopped;
+                    }
                     Some(Command::Reconfigure(plan)) => {
                         self.take_plan(plan);
                         return Step::Prepare;
                     }
-                    Some(Command::Rotate(answer)) => self.rotate_stopped(answer),
+                    Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
                     Some(Command::Shutdown | Command::Leave) | None => return Step::Ended,
                 },
             }

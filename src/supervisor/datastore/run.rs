@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
 use super::super::lifecycle::{Cause, Run};
 use super::super::output::{Tail, Writer};
-use super::super::prepare::Prepared;
+use super::super::prepare::{self, Prepared};
 use super::super::process::Process;
 use super::super::{notify, probe};
 use super::{Actor, Outcome, Step, Wanted};
@@ -40,6 +40,9 @@ impl Actor {
         let step = match outcome {
             Outcome::Leave => return Step::Ended,
             Outcome::Stop(wanted) => {
+                if matches!(wanted, Wanted::Stopped) {
+                    self.registry.set_stopped(self.role, true);
+                }
                 self.stop(&process, &prepared, tail.as_mut(), writer).await;
                 match wanted {
                     Wanted::Stopped => Step::Stopped,
@@ -116,6 +119,18 @@ impl Actor {
             .ok()
     }
 
+    /// From now on an empty volume is a lost one.
+    fn remember_data(&self) {
+        let marker = self.plan.paths.has_data(self.role.name());
+        tokio::task::spawn_blocking(move || {
+            if !marker.exists()
+                && let Err(error) = prepare::mark(&marker)
+            {
+                tracing::error!("{error}; a lost volume would not be noticed");
+            }
+        });
+    }
+
     async fn supervise(
         &mut self,
         process: &Process,
@@ -124,20 +139,24 @@ impl Actor {
         writer: Writer,
         was_ready: &mut bool,
     ) -> Outcome {
+        let settings = watch::Sender::new(self.plan.config.probe.clone());
         let (ip, port) = prepared.context.local_addr();
         let target = probe::Target {
             engine: prepared.engine.kind().name(),
             address: (ip, port).into(),
-            settings: self.plan.config.probe.clone(),
+            settings: settings.subscribe(),
         };
         let (sender, mut probes) = mpsc::channel(4);
         let client = prepared.engine.client(&prepared.context);
         let _prober = AbortOnDrop(tokio::spawn(probe::run(client, target, sender)).abort_handle());
         // An adopted engine has started long ago: it answers soon, says that it loads, or hangs.
-        let start_limit = if process.is_adopted() {
-            ADOPTED_LIMIT.min(self.plan.config.supervisor.start_timeout.0)
-        } else {
-            self.plan.config.supervisor.start_timeout.0
+        // Unless it was launched just before the last supervisor ended.
+        let start_limit = self.plan.config.supervisor.start_timeout.0;
+        let start_limit = match process.age() {
+            Some(age) => start_limit
+                .saturating_sub(age)
+                .max(ADOPTED_LIMIT.min(start_limit)),
+            None => start_limit,
         };
         let mut deadline = tokio::time::Instant::now() + start_limit;
         let mut last_error = String::from("its port does not answer");
@@ -150,6 +169,10 @@ impl Actor {
                 Some(ping) = self.pings.recv() => { let _ = ping.send(()); }
                 _ = sample.tick() => self.view.sample(process.pid()),
                 () = sleep_until(deadline), if !*was_ready => {
+                    if std::mem::take(&mut self.outdated) {
+                        // With another port or password it cannot be probed, and is not hung.
+                        return Outcome::Stop(Wanted::Started(None));
+                    }
                     return Outcome::NotReady(format!(
                         "not ready within {} s: {last_error}", start_limit.as_secs()
                     ));
@@ -167,6 +190,7 @@ impl Actor {
                         *was_ready = true;
                         failures = 0;
                         self.view.ready(latency, process.since().elapsed());
+                        self.remember_data();
                         if std::mem::take(&mut self.outdated) {
                             return Outcome::Stop(Wanted::Started(None));
                         }
@@ -185,9 +209,10 @@ impl Actor {
                     }
                 },
                 command = self.commands.recv() => {
-                    if let Some(outcome) = self.command(command, prepared).await {
+                    if let Some(outcome) = self.command(command, prepared, *was_ready).await {
                         return outcome;
                     }
+                    settings.send_replace(self.plan.config.probe.clone());
                 }
             }
         }
