@@ -163,6 +163,17 @@ fn prepare(base: &Path, holds_us: bool) -> Result<(), String> {
         create(&leaf)?;
         write(&leaf.join("cgroup.procs"), "0")?;
     }
+    let delegated = std::fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
+    if !delegated
+        .split_whitespace()
+        .any(|controller| controller == "memory")
+    {
+        return Err(format!(
+            "the memory controller is not handed down to {}; start lucid by its systemd unit, or \
+             with Delegate=yes",
+            base.display()
+        ));
+    }
     for controller in ["memory", "cpu", "io", "pids"] {
         // One missing controller must not keep the others out; the read back tells of it.
         let _ = write(

@@ -232,7 +232,8 @@ struct ChildSetup {
     run_as: Option<RunAs>,
     cgroup: Option<File>,
     oom_score_adj: String,
-    nofile: (u64, u64),
+    nofile: u64,
+    nofile_hard: u64,
     thp_off: bool,
 }
 
@@ -244,7 +245,8 @@ impl ChildSetup {
             run_as: launch.run_as,
             cgroup: launch.cgroup.map(File::try_clone).transpose()?,
             oom_score_adj: launch.oom_score_adj.to_string(),
-            nofile: (launch.spec.nofile.min(hard), hard),
+            nofile: launch.spec.nofile,
+            nofile_hard: hard,
             thp_off: launch.spec.thp == ThpPolicy::Off,
         })
     }
@@ -259,7 +261,11 @@ impl ChildSetup {
         if let Ok(file) = open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY, Mode::empty()) {
             let _ = write(&file, self.oom_score_adj.as_bytes());
         }
-        setrlimit(Resource::RLIMIT_NOFILE, self.nofile.0, self.nofile.1)?;
+        // Above the hard limit only with CAP_SYS_RESOURCE; without it, as far as it goes.
+        let hard = self.nofile_hard;
+        if setrlimit(Resource::RLIMIT_NOFILE, self.nofile, hard.max(self.nofile)).is_err() {
+            setrlimit(Resource::RLIMIT_NOFILE, self.nofile.min(hard), hard)?;
+        }
         chdir(self.directory.as_c_str())?;
         if self.thp_off {
             // A kernel without huge pages has nothing to switch off.

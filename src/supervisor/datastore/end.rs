@@ -30,14 +30,18 @@ impl Actor {
             .collect();
         let oom = oom_kills(self.cgroup.as_deref()) > self.oom_kills;
         let cause = match exit {
-            Exit::Signal(9) if oom => Cause::OutOfMemory,
+            Exit::Signal(9) | Exit::Adopted if oom => Cause::OutOfMemory,
             Exit::Signal(9 | 15) => Cause::KilledFromOutside,
             _ => Cause::Crash,
         };
         let mut reason = format!("{} {exit}", kind.name());
         if cause == Cause::OutOfMemory {
-            reason += " of the OOM killer: memory ran out; give it more in lucid.toml ([memory], \
-                       datastore.*.memory) or use a board with more RAM";
+            reason = format!(
+                "{} was ended by the OOM killer: memory ran out; give it more in lucid.toml \
+                 ([memory], datastore.{}.memory) or use a board with more RAM",
+                kind.name(),
+                self.role
+            );
         } else if cause == Cause::Crash {
             if let Some(advice) = engine::of(kind).advise(&last) {
                 reason = format!("{reason}: {}; {}", advice.cause, advice.remedy);

@@ -66,6 +66,7 @@ impl Actor {
         // Values of the plan may have changed, and what is missing must be told again.
         self.view.prepared(&prepared);
         self.view.adopted(process.pid());
+        self.oom_kills = oom_kills(None);
         if !self.outdated {
             // A smaller limit under a running engine would end it; it comes with the restart.
             let enforced = self.plan.limits.enforce(self.role, prepared.context.memory);
