@@ -16,7 +16,7 @@ use mongodb::bson::{Document, doc};
 use nix::sys::signal::Signal;
 use redis::Commands;
 
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 20;
 
 async fn acknowledged_inserts(appliance: &Appliance, round: u32) -> u32 {
     let uri = appliance.uri("document");
