@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Role};
+use super::{Config, rules};
 use crate::fsx::{self, FsError};
-use crate::units::{ByteSize, MIB, Span};
 
 /// A configuration file is small; anything larger is a mistake.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -95,7 +94,7 @@ impl Config {
         let source = Source::new(text);
         let problems = match toml::from_str::<Self>(text) {
             Ok(config) => {
-                let problems = source.check(&config);
+                let problems = rules::check(&source, &config);
                 if problems.is_empty() {
                     return Ok(config);
                 }
@@ -111,7 +110,7 @@ impl Config {
 }
 
 /// The text with its tree of positions.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     text: &'a str,
     tree: Option<Spanned<DeTable<'a>>>,
 }
@@ -171,7 +170,7 @@ impl<'a> Source<'a> {
     }
 
     /// Line and text of a dotted key, where the file has it.
-    fn locate(&self, key: &str) -> Option<(usize, String)> {
+    pub(super) fn locate(&self, key: &str) -> Option<(usize, String)> {
         let mut table = self.tree.as_ref()?.get_ref();
         let mut parts = key.split('.').peekable();
         while let Some(part) = parts.next() {
@@ -186,20 +185,6 @@ impl<'a> Source<'a> {
             }
         }
         None
-    }
-
-    /// Rules that types alone do not carry.
-    fn check(&self, config: &Config) -> Vec<Problem> {
-        let mut rules = Rules {
-            source: self,
-            problems: Vec::new(),
-        };
-        rules.datastores(config);
-        rules.document(config);
-        rules.cache(config);
-        rules.memory(config);
-        rules.times(config);
-        rules.problems
     }
 }
 
@@ -220,254 +205,12 @@ fn key_at(table: &DeTable<'_>, offset: usize, path: &mut Vec<String>) -> bool {
     false
 }
 
-struct Rules<'a> {
-    source: &'a Source<'a>,
-    problems: Vec<Problem>,
-}
-
-impl Rules<'_> {
-    fn require(&mut self, holds: bool, key: &str, found: &str, allowed: impl Into<String>) {
-        if holds {
-            return;
-        }
-        let (line, found) = match self.source.locate(key) {
-            Some((line, text)) => (Some(line), text),
-            None => (None, format!("{found} (default)")),
-        };
-        self.problems.push(Problem {
-            line,
-            key: key.to_owned(),
-            found,
-            allowed: allowed.into(),
-        });
-    }
-
-    fn span(&mut self, key: &str, value: Span, min: &str, max: &str) {
-        let within = |bound: &str, test: fn(Span, Span) -> bool| {
-            bound.parse::<Span>().is_ok_and(|bound| test(value, bound))
-        };
-        let holds = within(min, |v, b| v >= b) && within(max, |v, b| v <= b);
-        self.require(holds, key, &value.to_string(), format!("{min} to {max}"));
-    }
-
-    fn datastores(&mut self, config: &Config) {
-        self.require(
-            config.enabled().next().is_some(),
-            "datastore.document.enabled",
-            "false",
-            "at least one datastore must be enabled",
-        );
-        for role in Role::ALL {
-            let common = config.common(role);
-            let key = |name: &str| format!("datastore.{role}.{name}");
-            self.require(
-                common.engine.role() == role,
-                &key("engine"),
-                common.engine.name(),
-                engines_of(role),
-            );
-            self.require(common.port != 0, &key("port"), "0", "1 to 65535");
-            self.require(
-                !common.listen.is_empty(),
-                &key("listen"),
-                "[]",
-                "at least one address, such as [\"127.0.0.1\"]",
-            );
-            if let Some(binary) = common.binary {
-                self.require(
-                    binary.is_absolute(),
-                    &key("binary"),
-                    &binary.to_string_lossy(),
-                    "an absolute path",
-                );
-            }
-        }
-        let enabled: Vec<_> = config.enabled().collect();
-        for (index, common) in enabled.iter().enumerate() {
-            if let Some(other) = enabled[..index].iter().find(|o| o.port == common.port) {
-                self.require(
-                    false,
-                    &format!("datastore.{}.port", common.role),
-                    &common.port.to_string(),
-                    format!("a port that datastore.{} does not use", other.role),
-                );
-            }
-        }
-    }
-
-    fn document(&mut self, config: &Config) {
-        let document = &config.datastore.document;
-        self.require(
-            !document.replica_set.is_empty()
-                && document.replica_set.len() <= 64
-                && document
-                    .replica_set
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
-            "datastore.document.replica_set",
-            &document.replica_set,
-            "1 to 64 letters, digits, - or _",
-        );
-        self.span(
-            "datastore.document.oplog_retention",
-            document.oplog_retention,
-            "1m",
-            "30d",
-        );
-    }
-
-    fn cache(&mut self, config: &Config) {
-        let cache = &config.datastore.cache;
-        self.require(
-            MAXMEMORY_POLICIES.contains(&cache.maxmemory_policy.as_str()),
-            "datastore.cache.maxmemory_policy",
-            &cache.maxmemory_policy,
-            MAXMEMORY_POLICIES.join(", "),
-        );
-        self.require(
-            cache.maxmemory >= ByteSize(16 * MIB),
-            "datastore.cache.maxmemory",
-            &cache.maxmemory.to_string(),
-            "16M or more",
-        );
-    }
-
-    fn memory(&mut self, config: &Config) {
-        if let Some(reserve) = config.memory.reserve {
-            self.require(
-                reserve >= ByteSize(64 * MIB),
-                "memory.reserve",
-                &reserve.to_string(),
-                "64M or more; the operating system needs it",
-            );
-        }
-        for (role, weight) in &config.memory.weights {
-            self.require(
-                (1..=1000).contains(weight),
-                &format!("memory.weights.{role}"),
-                &weight.to_string(),
-                "1 to 1000",
-            );
-        }
-    }
-
-    fn times(&mut self, config: &Config) {
-        let supervisor = &config.supervisor;
-        self.span(
-            "tuning.check_interval",
-            config.tuning.check_interval,
-            "1s",
-            "1h",
-        );
-        self.span(
-            "supervisor.start_timeout",
-            supervisor.start_timeout,
-            "1s",
-            "1h",
-        );
-        self.span(
-            "supervisor.stop_timeout",
-            supervisor.stop_timeout,
-            "1s",
-            "10m",
-        );
-        self.span(
-            "supervisor.backoff_min",
-            supervisor.backoff_min,
-            "10ms",
-            "1m",
-        );
-        self.span(
-            "supervisor.backoff_max",
-            supervisor.backoff_max,
-            "100ms",
-            "1h",
-        );
-        self.require(
-            supervisor.backoff_min <= supervisor.backoff_max,
-            "supervisor.backoff_min",
-            &supervisor.backoff_min.to_string(),
-            format!("at most supervisor.backoff_max, {}", supervisor.backoff_max),
-        );
-        self.span(
-            "supervisor.stable_after",
-            supervisor.stable_after,
-            "1s",
-            "1h",
-        );
-        self.span(
-            "supervisor.crash_loop_window",
-            supervisor.crash_loop_window,
-            "1s",
-            "1d",
-        );
-        self.span(
-            "supervisor.crash_loop_retry",
-            supervisor.crash_loop_retry,
-            "1s",
-            "1d",
-        );
-        self.require(
-            (2..=100).contains(&supervisor.crash_loop_failures),
-            "supervisor.crash_loop_failures",
-            &supervisor.crash_loop_failures.to_string(),
-            "2 to 100",
-        );
-        self.span("probe.interval", config.probe.interval, "100ms", "1m");
-        self.span(
-            "probe.write_interval",
-            config.probe.write_interval,
-            "1s",
-            "1h",
-        );
-        self.span("probe.timeout", config.probe.timeout, "100ms", "1m");
-        for (key, value, max) in [
-            ("probe.failures", config.probe.failures, 100),
-            ("log.lines_per_second", config.log.lines_per_second, 100_000),
-            ("log.burst", config.log.burst, 100_000),
-        ] {
-            self.require(
-                (1..=max).contains(&value),
-                key,
-                &value.to_string(),
-                format!("1 to {max}"),
-            );
-        }
-        self.require(
-            (10..=10_000).contains(&config.log.keep),
-            "log.keep",
-            &config.log.keep.to_string(),
-            "10 to 10000",
-        );
-    }
-}
-
-/// Policies of Redis 7 and 8 (`maxmemory-policy` in their `redis.conf`).
-const MAXMEMORY_POLICIES: [&str; 8] = [
-    "noeviction",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-];
-
-fn engines_of(role: Role) -> &'static str {
-    match role {
-        Role::Document => "\"secantus\" or \"mongod\"",
-        Role::Cache => "\"redis\" or \"valkey\"",
-        Role::Search => "\"elasticsearch\"",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::DEFAULT_FILE;
+    use crate::config::{DEFAULT_FILE, Role};
 
     fn problem(text: &str) -> String {
         Config::parse(text, Path::new("/etc/lucid/lucid.toml"))

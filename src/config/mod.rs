@@ -2,6 +2,7 @@
 
 mod load;
 mod memory;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
