@@ -11,7 +11,7 @@ use super::elastic_client::ElasticClient;
 use super::elastic_config::{LOG4J, ROLES, configuration, jvm_options, user_roles, users};
 use super::{
     Advice, Capability, Client, CommandSpec, Context, Detected, Engine, EngineError, Finding,
-    RenderedFile, ThpPolicy, preflight, wiredtiger,
+    RenderedFile, ThpPolicy, advice, preflight,
 };
 use crate::board::Board;
 use crate::config::EngineKind;
@@ -238,7 +238,7 @@ impl Engine for Elasticsearch {
     }
 
     fn advise(&self, last_lines: &[String]) -> Option<Advice> {
-        wiredtiger::find_words(WORDS, last_lines)
+        advice::find(WORDS, last_lines)
     }
 }
 

@@ -5,6 +5,7 @@
 //! connection to a running one: probes, first-start accounts, quiesce, password rotation.
 //! This room touches the engine's own files and port, nothing else; it starts no process.
 
+mod advice;
 mod detect;
 mod document_accounts;
 mod document_client;

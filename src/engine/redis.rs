@@ -8,7 +8,7 @@ use super::redis_client::RedisClient;
 use super::redis_config::{MAX_CLIENTS, configuration, users};
 use super::{
     Advice, Capability, Client, CommandSpec, Context, Detected, Engine, EngineError, Finding,
-    RenderedFile, ThpPolicy, preflight, wiredtiger,
+    RenderedFile, ThpPolicy, advice, preflight,
 };
 use crate::board::Board;
 use crate::config::EngineKind;
@@ -279,7 +279,7 @@ impl Engine for Redis {
     }
 
     fn advise(&self, last_lines: &[String]) -> Option<Advice> {
-        wiredtiger::find_words(WORDS, last_lines)
+        advice::find(WORDS, last_lines)
     }
 }
 

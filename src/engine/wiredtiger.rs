@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Advice, Finding};
+use super::{Advice, Finding, advice};
 use crate::journal::Level;
 
 /// Cause and remedy by what a last line contains. The first hit in the table counts, so that
@@ -86,23 +86,7 @@ const WORDS: &[(&[&str], &str, &str)] = &[
 
 /// What the last lines mean. The whole of them is searched, newest first.
 pub(super) fn advise(last_lines: &[String]) -> Option<Advice> {
-    find_words(WORDS, last_lines)
-}
-
-/// The first row of `table` with a word in any of the lines.
-pub(super) fn find_words(table: &[(&[&str], &str, &str)], last_lines: &[String]) -> Option<Advice> {
-    table
-        .iter()
-        .find(|(words, ..)| {
-            last_lines
-                .iter()
-                .rev()
-                .any(|line| words.iter().any(|word| line.contains(word)))
-        })
-        .map(|(_, cause, remedy)| Advice {
-            cause: (*cause).to_owned(),
-            remedy: (*remedy).to_owned(),
-        })
+    advice::find(WORDS, last_lines)
 }
 
 /// A line of the library itself: `[1:2][3:0x4], name: [WT_VERB_DEFAULT][ERROR]: text`.

@@ -6,6 +6,7 @@
 
 pub mod credentials;
 mod datastore;
+mod handle;
 mod lifecycle;
 mod limits;
 mod lock;
@@ -18,20 +19,20 @@ mod process;
 mod readable;
 mod records;
 mod registry;
+mod report;
 mod setup;
 mod view;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
+pub use handle::{Action, CommandError, Handle};
 pub use lock::{Lock, LockError};
 pub use output::{Line, Lines};
 pub use prepare::{Plan, client_uri};
@@ -39,128 +40,11 @@ pub use setup::{SetupError, plan};
 
 use crate::config::Role;
 use crate::journal::{self, Event};
-use crate::status::{ApplianceState, StatusHub};
+use crate::status::StatusHub;
 use crate::tuning;
-use datastore::{Actor, Command, Handle as DatastoreHandle};
+use datastore::{Actor, Command};
+use handle::Datastores;
 use registry::Registry;
-
-/// Systemd hears `READY=1` at the latest after this, so that a datastore that needs a person
-/// does not make the whole unit fail.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
-/// Longest that the watchdog waits for a datastore's task to answer.
-const PING_LIMIT: Duration = Duration::from_secs(2);
-
-/// What a datastore can be told through [`Handle::act`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Start it; forgets earlier failures.
-    Start,
-    /// Stop it until told otherwise.
-    Stop,
-    /// Stop and start it; forgets earlier failures.
-    Restart,
-}
-
-/// Why a command was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// No such datastore runs here.
-    #[error("datastore {0} is not enabled; set datastore.{0}.enabled = true in lucid.toml")]
-    NotEnabled(Role),
-    /// Its task is ending.
-    #[error("datastore {0} is shutting down")]
-    Ending(Role),
-    /// The engine or a file refused.
-    #[error("{0}")]
-    Refused(String),
-    /// The changed configuration is not valid; the running one stays.
-    #[error("the running configuration stays: {0}")]
-    Config(#[from] SetupError),
-}
-
-type Datastores = Arc<Mutex<BTreeMap<Role, DatastoreHandle>>>;
-
-/// The supervisor's public interface inside the process: what the API and the page use.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    hub: StatusHub,
-    datastores: Datastores,
-    reload: mpsc::Sender<oneshot::Sender<Result<(), SetupError>>>,
-}
-
-impl Handle {
-    /// The status snapshot.
-    pub fn hub(&self) -> &StatusHub {
-        &self.hub
-    }
-
-    fn datastore(&self, role: Role) -> Result<DatastoreHandle, CommandError> {
-        let datastores = self
-            .datastores
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        datastores
-            .get(&role)
-            .cloned()
-            .ok_or(CommandError::NotEnabled(role))
-    }
-
-    /// Passes `action` on; the status tells how it goes.
-    ///
-    /// # Errors
-    /// [`CommandError::NotEnabled`] and [`CommandError::Ending`].
-    pub async fn act(&self, role: Role, action: Action) -> Result<(), CommandError> {
-        let command = match action {
-            Action::Start => Command::Start,
-            Action::Stop => Command::Stop,
-            Action::Restart => Command::Restart,
-        };
-        let datastore = self.datastore(role)?;
-        datastore
-            .commands
-            .send(command)
-            .await
-            .map_err(|_| CommandError::Ending(role))
-    }
-
-    /// What the engine of `role` wrote.
-    ///
-    /// # Errors
-    /// [`CommandError::NotEnabled`].
-    pub fn lines(&self, role: Role) -> Result<Lines, CommandError> {
-        self.datastore(role).map(|datastore| datastore.lines)
-    }
-
-    /// Gives the client account of `role` a new password, in the engine and on disk.
-    ///
-    /// # Errors
-    /// [`CommandError`]; the old password then still holds.
-    pub async fn rotate(&self, role: Role) -> Result<(), CommandError> {
-        let (answer, result) = oneshot::channel();
-        let datastore = self.datastore(role)?;
-        let ending = |()| CommandError::Ending(role);
-        datastore
-            .commands
-            .send(Command::Rotate(answer))
-            .await
-            .map_err(|_| ending(()))?;
-        result
-            .await
-            .map_err(|_| ending(()))?
-            .map_err(CommandError::Refused)
-    }
-
-    /// Reads the configuration again and restarts what it concerns.
-    ///
-    /// # Errors
-    /// [`CommandError::Config`]; nothing changes then.
-    pub async fn reload(&self) -> Result<(), CommandError> {
-        let (answer, result) = oneshot::channel();
-        let ended = || CommandError::Refused("the supervisor is shutting down".to_owned());
-        self.reload.send(answer).await.map_err(|_| ended())?;
-        Ok(result.await.map_err(|_| ended())??)
-    }
-}
 
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,9 +149,9 @@ impl Supervisor {
             self.plan.paths.clone(),
             self.board_root.clone(),
         ));
-        helpers.spawn(tell_states(self.hub.clone()));
+        helpers.spawn(report::tell_states(self.hub.clone()));
         if let Some(period) = notify::watchdog_interval() {
-            helpers.spawn(watchdog(period, Arc::clone(&self.datastores)));
+            helpers.spawn(report::watchdog(period, Arc::clone(&self.datastores)));
         }
         let ended = loop {
             tokio::select! {
@@ -455,86 +339,5 @@ impl Supervisor {
             let _ = datastore.commands.send(Command::Shutdown).await;
         }
         while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-/// Tells the journal and systemd when the appliance's state changes.
-async fn tell_states(hub: StatusHub) {
-    let mut changes = hub.subscribe();
-    let started = tokio::time::Instant::now();
-    let mut told = None;
-    let mut ready_sent = false;
-    loop {
-        let state = changes.borrow_and_update().state;
-        if told != Some(state) {
-            told = Some(state);
-            let event = match state {
-                ApplianceState::Ready => Some(Event::ApplianceReady),
-                ApplianceState::Degraded => Some(Event::ApplianceDegraded),
-                ApplianceState::Failed => Some(Event::ApplianceFailed),
-                ApplianceState::Starting | ApplianceState::Stopping => None,
-            };
-            let summary = summary(&hub);
-            notify::status(&summary);
-            if let Some(event) = event {
-                journal::emit(event, "appliance", &summary);
-            }
-        }
-        if !ready_sent && (state != ApplianceState::Starting || started.elapsed() >= SETTLE_LIMIT) {
-            ready_sent = true;
-            notify::ready();
-        }
-        let settle = started + SETTLE_LIMIT;
-        tokio::select! {
-            result = changes.changed() => if result.is_err() { return },
-            () = tokio::time::sleep_until(settle), if !ready_sent => {}
-        }
-    }
-}
-
-fn summary(hub: &StatusHub) -> String {
-    let status = hub.snapshot();
-    let parts: Vec<_> = status
-        .datastores
-        .iter()
-        .map(|d| format!("{} {}", d.name, format!("{:?}", d.state).to_lowercase()))
-        .collect();
-    format!(
-        "{}: {}",
-        format!("{:?}", status.state).to_lowercase(),
-        parts.join(", ")
-    )
-}
-
-/// Feeds systemd's watchdog while every datastore's task answers. An engine that hangs is not
-/// the supervisor's own health; a task that does not answer is.
-async fn watchdog(period: Duration, datastores: Datastores) {
-    let mut ticks = interval(period / 3);
-    loop {
-        ticks.tick().await;
-        let handles: Vec<_> = {
-            let datastores = datastores.lock().unwrap_or_else(PoisonError::into_inner);
-            datastores
-                .iter()
-                .map(|(role, handle)| (*role, handle.pings.clone()))
-                .collect()
-        };
-        let mut healthy = true;
-        for (role, pings) in handles {
-            let (answer, answered) = oneshot::channel();
-            let asked = timeout(PING_LIMIT.min(period / 6), async {
-                // A closed channel belongs to a datastore that has just been shut down.
-                if pings.send(answer).await.is_ok() {
-                    let _ = answered.await;
-                }
-            });
-            if asked.await.is_err() {
-                tracing::error!("the task of datastore {role} does not answer the watchdog");
-                healthy = false;
-            }
-        }
-        if healthy {
-            notify::watchdog();
-        }
     }
 }

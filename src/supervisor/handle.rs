@@ -1,0 +1,125 @@
+//! What other rooms may ask of a running supervisor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::datastore::{Command, Handle as DatastoreHandle};
+use super::output::Lines;
+use super::setup::SetupError;
+use crate::config::Role;
+use crate::status::StatusHub;
+
+/// What a datastore can be told through [`Handle::act`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start it; forgets earlier failures.
+    Start,
+    /// Stop it until told otherwise.
+    Stop,
+    /// Stop and start it; forgets earlier failures.
+    Restart,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such datastore runs here.
+    #[error("datastore {0} is not enabled; set datastore.{0}.enabled = true in lucid.toml")]
+    NotEnabled(Role),
+    /// Its task is ending.
+    #[error("datastore {0} is shutting down")]
+    Ending(Role),
+    /// The engine or a file refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The changed configuration is not valid; the running one stays.
+    #[error("the running configuration stays: {0}")]
+    Config(#[from] SetupError),
+}
+
+/// The running datastores' ends.
+pub(super) type Datastores = Arc<Mutex<BTreeMap<Role, DatastoreHandle>>>;
+
+/// The supervisor's public interface inside the process: what the API and the page use.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) hub: StatusHub,
+    pub(super) datastores: Datastores,
+    pub(super) reload: mpsc::Sender<oneshot::Sender<Result<(), SetupError>>>,
+}
+
+impl Handle {
+    /// The status snapshot.
+    pub fn hub(&self) -> &StatusHub {
+        &self.hub
+    }
+
+    fn datastore(&self, role: Role) -> Result<DatastoreHandle, CommandError> {
+        let datastores = self
+            .datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        datastores
+            .get(&role)
+            .cloned()
+            .ok_or(CommandError::NotEnabled(role))
+    }
+
+    /// Passes `action` on; the status tells how it goes.
+    ///
+    /// # Errors
+    /// [`CommandError::NotEnabled`] and [`CommandError::Ending`].
+    pub async fn act(&self, role: Role, action: Action) -> Result<(), CommandError> {
+        let command = match action {
+            Action::Start => Command::Start,
+            Action::Stop => Command::Stop,
+            Action::Restart => Command::Restart,
+        };
+        let datastore = self.datastore(role)?;
+        datastore
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| CommandError::Ending(role))
+    }
+
+    /// What the engine of `role` wrote.
+    ///
+    /// # Errors
+    /// [`CommandError::NotEnabled`].
+    pub fn lines(&self, role: Role) -> Result<Lines, CommandError> {
+        self.datastore(role).map(|datastore| datastore.lines)
+    }
+
+    /// Gives the client account of `role` a new password, in the engine and on disk.
+    ///
+    /// # Errors
+    /// [`CommandError`]; the old password then still holds.
+    pub async fn rotate(&self, role: Role) -> Result<(), CommandError> {
+        let (answer, result) = oneshot::channel();
+        let datastore = self.datastore(role)?;
+        let ending = |()| CommandError::Ending(role);
+        datastore
+            .commands
+            .send(Command::Rotate(answer))
+            .await
+            .map_err(|_| ending(()))?;
+        result
+            .await
+            .map_err(|_| ending(()))?
+            .map_err(CommandError::Refused)
+    }
+
+    /// Reads the configuration again and restarts what it concerns.
+    ///
+    /// # Errors
+    /// [`CommandError::Config`]; nothing changes then.
+    pub async fn reload(&self) -> Result<(), CommandError> {
+        let (answer, result) = oneshot::channel();
+        let ended = || CommandError::Refused("the supervisor is shutting down".to_owned());
+        self.reload.send(answer).await.map_err(|_| ended())?;
+        Ok(result.await.map_err(|_| ended())??)
+    }
+}
