@@ -118,3 +118,32 @@ is_open() {
         dir=$(dirname "$dir")
     done
 }
+
+# debian_mirror: the mirror that this machine's own packages come from.
+debian_mirror() {
+    local mirror
+    mirror=${LUCID_DEBIAN_MIRROR:-$(apt-cache policy | sed -n 's|.* \(https\{0,1\}://[^ ]*/debian\) .*|\1|p' | head -n 1)}
+    [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources" \
+        "add Debian's archive to /etc/apt/sources.list.d and run apt-get update, or set LUCID_DEBIAN_MIRROR"
+    echo "$mirror"
+}
+
+SECANTUS_VERSION=0.5.3-beta.196
+# Of the Cargo.lock inside the published package: the dependencies are those that were tried.
+SECANTUS_LOCK_SHA256=93bd1ecaa7f58711a54dbdd86a685d7190238e5d650db0dc2b778e719164e9ea
+
+# secantus_source DIR: fetches the pinned source of secantus with cargo, which verifies its
+# checksum, and prints its directory. DIR is scratch.
+secantus_source() {
+    local manifest
+    mkdir -p "$1/src"
+    printf '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2024"\n[dependencies]\nsecantus-mdb = "=%s"\n[workspace]\n' \
+        "$SECANTUS_VERSION" >"$1/Cargo.toml"
+    : >"$1/src/lib.rs"
+    manifest=$(cd "$1" && cargo metadata --format-version 1 --quiet |
+        python3 -c 'import json,sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "secantus-mdb"))')
+    echo "$SECANTUS_LOCK_SHA256  $(dirname "$manifest")/Cargo.lock" | sha256sum --check --quiet ||
+        fail "the lock file of secantus $SECANTUS_VERSION is not the one that was tried" \
+            "do not use this source; compare the package with the one on crates.io"
+    dirname "$manifest"
+}

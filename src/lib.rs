@@ -15,3 +15,4 @@ pub mod status;
 pub mod supervisor;
 pub mod tuning;
 pub mod units;
+pub mod volume;

@@ -83,6 +83,41 @@ impl Paths {
             .join(format!("{datastore}.has-data"))
     }
 
+    /// Which pool holds the data; written once it is made.
+    pub fn pool_record(&self) -> PathBuf {
+        self.root.join("var/lib/lucid/pool.json")
+    }
+
+    /// What `lucid volume prepare` found at this boot; absent on a machine whose data is no pool.
+    pub fn storage_report(&self) -> PathBuf {
+        self.run().join("storage.json")
+    }
+
+    /// Why the initial RAM disk could not mount the state partition; absent when it could.
+    pub fn state_fault(&self) -> PathBuf {
+        self.root.join("run/lucid-boot/state-fault")
+    }
+
+    /// Why a configuration that was to be taken over was not; absent when it was.
+    pub fn config_fault(&self) -> PathBuf {
+        self.run().join("config-fault")
+    }
+
+    /// The hash of the configuration that was last taken over from the firmware partition.
+    pub fn config_taken(&self) -> PathBuf {
+        self.root.join("var/lib/lucid/config-taken")
+    }
+
+    /// What of the appliance itself lies on the data disk: journal, credentials.
+    pub fn system(&self) -> PathBuf {
+        self.data().join("system")
+    }
+
+    /// The persistent journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("var/log/journal")
+    }
+
     /// Where volumes are mounted: `data`.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")

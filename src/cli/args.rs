@@ -33,6 +33,12 @@ pub(super) enum Command {
         /// Touch no hardware and no kernel knob: a made-up Raspberry Pi 4, said so everywhere
         #[arg(long)]
         simulate: bool,
+        /// Feed this hardware watchdog while the supervisor is healthy
+        #[arg(long, value_name = "DEVICE", conflicts_with = "simulate")]
+        watchdog: Option<PathBuf>,
+        /// Show the state on this terminal at each change
+        #[arg(long, value_name = "TTY")]
+        console: Option<PathBuf>,
     },
     /// Show the appliance's health
     Status {
@@ -62,6 +68,11 @@ pub(super) enum Command {
         /// How many of the last lines
         #[arg(short = 'n', long, default_value_t = 100)]
         lines: usize,
+    },
+    /// The data pool
+    Volume {
+        #[command(subcommand)]
+        command: VolumeCommand,
     },
     /// The configuration
     Config {
@@ -118,7 +129,7 @@ pub(super) enum DatastoreCommand {
     },
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Check the configuration; says file, line and key of every fault
     Check,
@@ -130,6 +141,17 @@ pub(super) enum ConfigCommand {
     },
     /// Print the documented default file
     Default,
+    /// Check a changed file and make it the configuration; one that is not valid changes nothing
+    Take {
+        /// File, such as lucid.toml on the firmware partition
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum VolumeCommand {
+    /// Mount the data pool; the first start of a board makes it
+    Prepare,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -5,7 +5,9 @@ mod doctor;
 mod output;
 mod status;
 mod supervise;
+mod take;
 mod tune;
+mod volume;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +23,8 @@ use crate::fsx::FsError;
 use crate::paths::Paths;
 use crate::status::DatastoreState;
 use crate::supervisor::{self, SetupError};
-use args::{Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand};
+use crate::volume::VolumeError;
+use args::{Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand, VolumeCommand};
 use output::Out;
 
 /// How long `datastore start|stop|restart` waits for the state it leads to.
@@ -55,6 +58,8 @@ enum CliError {
     File(#[from] FsError),
     #[error(transparent)]
     Lock(#[from] supervisor::LockError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error("{0}")]
     Credentials(String),
     #[error("{0}")]
@@ -115,7 +120,14 @@ fn run(args: Args) -> Result<Done, CliError> {
     let paths = Paths::new(root);
     let mut out = Out::new(args.json);
     match args.command {
-        Command::Supervise { simulate } => supervise::run(&paths, args.config, simulate),
+        Command::Supervise {
+            simulate,
+            watchdog,
+            console,
+        } => {
+            let devices = supervisor::Devices { watchdog, console };
+            supervise::run(&paths, args.config, simulate, devices)
+        }
         Command::Status { watch } => block_on(status::run(&paths, &mut out, watch)),
         Command::Doctor => doctor::run(&paths, args.config.as_deref(), &mut out),
         Command::Tune { command } => tune::run(&paths, args.config.as_deref(), command, &mut out),
@@ -125,6 +137,9 @@ fn run(args: Args) -> Result<Done, CliError> {
             follow,
             lines,
         } => block_on(logs(&paths, name, follow, lines, &mut out)),
+        Command::Volume {
+            command: VolumeCommand::Prepare,
+        } => volume::prepare(&paths, args.config.as_deref(), &mut out),
         Command::Config { command } => config(&paths, args.config.as_deref(), command, &mut out),
         Command::Credentials { command } => {
             credentials_command(&paths, args.config.as_deref(), command, &mut out)
@@ -247,6 +262,7 @@ fn config(
     let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
     match command {
         ConfigCommand::Default => out.text(DEFAULT_FILE)?,
+        ConfigCommand::Take { file } => return take::run(paths, &file, out),
         ConfigCommand::Check => {
             let config = Config::load(&path, file.is_some())?;
             let board = Board::read(Path::new("/"))?;

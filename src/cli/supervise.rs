@@ -9,12 +9,13 @@ use crate::fsx;
 use crate::journal;
 use crate::paths::Paths;
 use crate::status::StatusHub;
-use crate::supervisor::{self, Lock, Supervisor};
+use crate::supervisor::{self, Devices, Lock, Supervisor};
 
 pub(super) fn run(
     paths: &Paths,
     config: Option<PathBuf>,
     simulate: bool,
+    devices: Devices,
 ) -> Result<Done, CliError> {
     journal::init();
     // Engines' users must get into the directories that are made here, whatever the shell's mask.
@@ -51,7 +52,8 @@ pub(super) fn run(
     let runtime = runtime().map_err(other("start the runtime"))?;
     let ended = runtime.block_on(async {
         let listener = api::listen(&paths.socket())?;
-        let supervisor = Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan));
+        let supervisor =
+            Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan), devices);
         let server = tokio::spawn(api::serve(listener, supervisor.handle()));
         let ended = supervisor.run().await.map_err(other("receive signals"));
         server.abort();

@@ -121,6 +121,8 @@ impl EngineKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Where the data lies.
+    pub data: Data,
     /// Which datastores run, and how.
     pub datastore: Datastores,
     /// How memory is shared.
@@ -133,6 +135,17 @@ pub struct Config {
     pub probe: ProbeSettings,
     /// What engines write.
     pub log: Log,
+}
+
+/// `[data]`: read by `lucid volume prepare`, at the start of the board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Name of the disk that holds the data, as in `/dev/disk/by-id`; empty for the data
+    /// partition of the medium that the board starts from.
+    pub disk: String,
+    /// The same name once more: what the disk holds may be erased when the pool is made.
+    pub erase: String,
 }
 
 /// One table a role.

@@ -10,6 +10,7 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
         source,
         problems: Vec::new(),
     };
+    rules.data(config);
     rules.datastores(config);
     rules.document(config);
     rules.cache(config);
@@ -46,6 +47,27 @@ impl Rules<'_> {
         };
         let holds = within(min, |v, b| v >= b) && within(max, |v, b| v <= b);
         self.require(holds, key, &value.to_string(), format!("{min} to {max}"));
+    }
+
+    fn data(&mut self, config: &Config) {
+        let data = &config.data;
+        let is_name = |name: &str| {
+            name.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._:+-=@#".contains(&b))
+                && !name.starts_with('.')
+        };
+        self.require(
+            is_name(&data.disk),
+            "data.disk",
+            &data.disk,
+            "a name under /dev/disk/by-id, without the directory",
+        );
+        self.require(
+            data.erase.is_empty() || data.erase == data.disk,
+            "data.erase",
+            &data.erase,
+            "\"\", or exactly the name in data.disk",
+        );
     }
 
     fn datastores(&mut self, config: &Config) {

@@ -4,9 +4,11 @@
 //! This module owns them all: it starts them, passes commands on, reloads the configuration,
 //! answers systemd, and ends them in order. It never waits on an engine itself.
 
+mod console;
 pub mod credentials;
 mod datastore;
 mod handle;
+mod hardware_watchdog;
 mod lifecycle;
 mod limits;
 mod lock;
@@ -21,6 +23,7 @@ mod records;
 mod registry;
 mod report;
 mod setup;
+mod storage;
 mod view;
 mod watch;
 
@@ -42,8 +45,10 @@ use crate::config::Role;
 use crate::journal::{self, Event};
 use crate::status::StatusHub;
 use crate::tuning;
+use console::Console;
 use datastore::{Actor, Command};
 use handle::Datastores;
+use hardware_watchdog::HardwareWatchdog;
 use registry::Registry;
 
 /// Why the daemon ended.
@@ -53,6 +58,15 @@ pub enum Ended {
     Stopped,
     /// Asked to leave engines to the next supervisor.
     HandedOver,
+}
+
+/// Devices of the board that the supervisor drives itself; none by default.
+#[derive(Debug, Clone, Default)]
+pub struct Devices {
+    /// The hardware watchdog, such as `/dev/watchdog0`.
+    pub watchdog: Option<PathBuf>,
+    /// A terminal that shows the state, such as `/dev/console`.
+    pub console: Option<PathBuf>,
 }
 
 /// How to make the plan again on a reload.
@@ -70,6 +84,7 @@ pub struct Supervisor {
     handle: Handle,
     tuner: Option<tuning::Tuner>,
     board_root: Option<PathBuf>,
+    devices: Devices,
 }
 
 impl Supervisor {
@@ -81,6 +96,7 @@ impl Supervisor {
         tuner: Option<tuning::Tuner>,
         board_root: Option<PathBuf>,
         replan: Replan,
+        devices: Devices,
     ) -> Self {
         let registry = Registry::open(plan.paths.engines_state(), &notify::stored());
         let (reload, reloads) = mpsc::channel(1);
@@ -101,6 +117,7 @@ impl Supervisor {
             handle,
             tuner,
             board_root,
+            devices,
         }
     }
 
@@ -126,6 +143,13 @@ impl Supervisor {
             self.plan.paths.root().display()
         );
         journal::emit(Event::SupervisorStarted, "appliance", &message);
+        let hardware = self.devices.watchdog.take().and_then(|path| {
+            let opened = HardwareWatchdog::open(&path);
+            opened
+                .inspect_err(|error| tracing::error!("{error}; a hang will not reset the board"))
+                .ok()
+                .map(Arc::new)
+        });
         let tuning = match self.tuner.take() {
             Some(tuner) => {
                 let interval = self.plan.config.tuning.check_interval.0;
@@ -149,9 +173,27 @@ impl Supervisor {
             self.plan.paths.clone(),
             self.board_root.clone(),
         ));
-        helpers.spawn(report::tell_states(self.hub.clone()));
-        if let Some(period) = notify::watchdog_interval() {
-            helpers.spawn(report::watchdog(period, Arc::clone(&self.datastores)));
+        helpers.spawn(storage::run(
+            self.hub.clone(),
+            self.plan.paths.clone(),
+            Arc::clone(&self.datastores),
+        ));
+        let console = self.devices.console.take().and_then(|path| {
+            Console::open(&path)
+                .inspect_err(|error| tracing::warn!("cannot open {}: {error}", path.display()))
+                .ok()
+        });
+        helpers.spawn(report::tell_states(self.hub.clone(), console));
+        let periods = [
+            notify::watchdog_interval(),
+            hardware.as_ref().map(|hardware| hardware.timeout()),
+        ];
+        if let Some(period) = periods.into_iter().flatten().min() {
+            helpers.spawn(report::watchdog(
+                period,
+                Arc::clone(&self.datastores),
+                hardware.clone(),
+            ));
         }
         let ended = loop {
             tokio::select! {
@@ -171,6 +213,10 @@ impl Supervisor {
         };
         self.finish(ended, (&mut terminate, &mut interrupt)).await;
         helpers.shutdown().await;
+        // A hand-over leaves it armed: the next supervisor feeds it.
+        if let Some(hardware) = hardware.filter(|_| ended == Ended::Stopped) {
+            hardware.disarm();
+        }
         if let Some(tuning) = tuning {
             tuning
                 .finish(ended == Ended::Stopped && self.plan.config.tuning.revert_on_stop)

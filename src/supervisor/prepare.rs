@@ -21,6 +21,7 @@ use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, V
 use crate::fsx;
 use crate::paths::Paths;
 use crate::units::{MIB, human_bytes};
+use crate::volume::Guard;
 
 /// One valid configuration with all that follows from it; shared by all datastores.
 #[derive(Debug)]
@@ -108,6 +109,11 @@ pub(super) enum Purpose {
 
 /// Prepares the start of `role`.
 pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepared, Blocked> {
+    if purpose == Purpose::Start {
+        Guard::new(&plan.paths)
+            .check()
+            .map_err(|fault| Blocked::new(fault.message, fault.remedy))?;
+    }
     let common = plan.config.common(role);
     let engine = engine::of(common.engine);
     let detected = engine

@@ -1,12 +1,14 @@
 //! Telling the journal and systemd how the appliance fares.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
+use super::console::Console;
 use super::handle::Datastores;
+use super::hardware_watchdog::HardwareWatchdog;
 use super::notify;
 use crate::journal::{self, Event};
 use crate::status::{ApplianceState, StatusHub};
@@ -17,8 +19,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Longest that the watchdog waits for a datastore's task to answer.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
-/// Tells the journal and systemd when the appliance's state changes.
-pub(super) async fn tell_states(hub: StatusHub) {
+/// Tells the journal, systemd and the console when the appliance's state changes.
+pub(super) async fn tell_states(hub: StatusHub, mut console: Option<Console>) {
     let mut changes = hub.subscribe();
     let started = tokio::time::Instant::now();
     let mut told = None;
@@ -38,6 +40,9 @@ pub(super) async fn tell_states(hub: StatusHub) {
             if let Some(event) = event {
                 journal::emit(event, "appliance", &summary);
             }
+        }
+        if let Some(console) = &mut console {
+            console.tell(&hub.snapshot());
         }
         if !ready_sent && (state != ApplianceState::Starting || started.elapsed() >= SETTLE_LIMIT) {
             ready_sent = true;
@@ -65,9 +70,13 @@ fn summary(hub: &StatusHub) -> String {
     )
 }
 
-/// Feeds systemd's watchdog while every datastore's task answers. An engine that hangs is not
-/// the supervisor's own health; a task that does not answer is.
-pub(super) async fn watchdog(period: Duration, datastores: Datastores) {
+/// Feeds systemd's watchdog and the board's own while every datastore's task answers. An engine
+/// that hangs is not the supervisor's own health; a task that does not answer is.
+pub(super) async fn watchdog(
+    period: Duration,
+    datastores: Datastores,
+    hardware: Option<Arc<HardwareWatchdog>>,
+) {
     let mut ticks = interval(period / 3);
     loop {
         ticks.tick().await;
@@ -94,6 +103,9 @@ pub(super) async fn watchdog(period: Duration, datastores: Datastores) {
         }
         if healthy {
             notify::watchdog();
+            if let Some(hardware) = &hardware {
+                hardware.feed();
+            }
         }
     }
 }

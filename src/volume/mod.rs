@@ -1,0 +1,55 @@
+//! The data pool: which device holds it, making it at the first start, mounting it, and telling
+//! whether it is there.
+//!
+//! `lucid volume prepare` runs once a boot, before the supervisor ([`prepare`]). It reads what the
+//! devices hold ([`device`]), decides ([`plan`], pure), grows the data partition ([`partition`]),
+//! makes and mounts the pool, and leaves a report that the supervisor goes by ([`report`]). No
+//! device that holds anything is formatted without its exact name given twice.
+
+mod device;
+mod partition;
+mod plan;
+mod prepare;
+mod report;
+mod tool;
+
+use std::path::PathBuf;
+
+pub use prepare::{Outcome, prepare};
+pub use report::{Fault, Guard, Storage};
+
+use crate::fsx::FsError;
+
+/// Why an operation on the pool failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// A file operation.
+    #[error(transparent)]
+    File(#[from] FsError),
+    /// A program of the system is missing, failed, or took too long.
+    #[error("`{command}` {problem}")]
+    Tool {
+        /// The command line.
+        command: String,
+        /// What went wrong, with its last words.
+        problem: String,
+    },
+    /// What a program answered is not what its manual says.
+    #[error("`{command}` answered in an unexpected form: {problem}")]
+    Answer {
+        /// The command line.
+        command: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A mount or unmount.
+    #[error("cannot mount {} at {}: {source}", device.display(), target.display())]
+    Mount {
+        /// What was to be mounted.
+        device: PathBuf,
+        /// Where.
+        target: PathBuf,
+        /// What the kernel said.
+        source: nix::errno::Errno,
+    },
+}
