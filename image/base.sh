@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# The lowest layer of the image: Debian's packages and the initial RAM disk, without anything of
-# Lucid. Kept as a tar by the hash of what it is made from. Sourced by scripts/image.
+# The lowest layer of the image: Debian's packages, without anything of Lucid. Kept as a tar by the hash of what it is made from. Sourced by scripts/image.
 
 # A fixed time for files that are made here; Debian's own files keep theirs, if older.
 BASE_EPOCH=1767225600
@@ -10,26 +9,45 @@ packages() {
     sed 's/#.*//' "$PROJECT/image/packages" | tr -s ' \n' '\n' | grep . | paste -sd,
 }
 
+# What takes long under emulation and is done once, natively, later (root.sh); and the hooks of
+# raspi-firmware, which write to a mounted firmware partition.
+DIVERTED=(usr/sbin/update-initramfs usr/sbin/depmod usr/bin/py3compile usr/bin/py3clean
+    etc/kernel/postinst.d/z50-raspi-firmware etc/initramfs/post-update.d/z50-raspi-firmware)
+
+# stand_ins add|remove: a hook that puts /bin/true in the place of these programs, or takes it away.
+stand_ins() {
+    local name
+    for name in "${DIVERTED[@]}"; do
+        # shellcheck disable=SC2016 # mmdebstrap gives hooks the directory as $1
+        case "$1" in
+        add) printf 'mkdir -p "$1/%s"; chroot "$1" dpkg-divert --quiet --local --rename --add "/%s"; ln -s /bin/true "$1/%s"\n' \
+            "$(dirname "$name")" "$name" "$name" ;;
+        remove) printf 'rm "$1/%s"; chroot "$1" dpkg-divert --quiet --local --rename --remove "/%s"\n' "$name" "$name" ;;
+        esac
+    done
+}
+
 # base_hash: what the layer is made from.
 base_hash() {
     {
         packages
-        cat "$PROJECT"/image/initramfs/*
-        declare -f make_base
+        cat "$PROJECT/image/lock.py"
+        declare -f make_base stand_ins
+        echo "${DIVERTED[@]}"
         echo "$BASE_EPOCH"
     } | sha256sum | cut -c1-16
 }
 
 # make_base TAR: builds the layer.
 make_base() {
-    local tar=$1 mirror pins hooks="$PROJECT/image/initramfs"
+    local tar=$1 mirror pins
     mirror=$(debian_mirror)
     pins='Package: linux-image-* linux-base linux-binary-* linux-modules-* linux-initramfs-tool
 Pin: release n=trixie-backports
 Pin-Priority: 900
 '
     # shellcheck disable=SC2016 # mmdebstrap gives hooks the directory as $1
-    SOURCE_DATE_EPOCH=$BASE_EPOCH mmdebstrap --quiet --mode=root --variant=essential \
+    SOURCE_DATE_EPOCH=$BASE_EPOCH mmdebstrap --mode=root --variant=essential \
         --architectures=arm64 --components=main,non-free-firmware \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
@@ -44,31 +62,18 @@ Pin-Priority: 900
         --setup-hook='mkdir -p "$1/etc/apt/preferences.d" "$1/etc/default"' \
         --setup-hook="printf '%s' '$pins' >\"\$1/etc/apt/preferences.d/kernel\"" \
         --essential-hook='echo "do_symlinks = no" >"$1/etc/kernel-img.conf"' \
-        --essential-hook='for name in usr/sbin/update-initramfs etc/kernel/postinst.d/z50-raspi-firmware etc/initramfs/post-update.d/z50-raspi-firmware; do
-            mkdir -p "$(dirname "$1/$name")"
-            chroot "$1" dpkg-divert --quiet --local --rename --add "/$name"
-        done
-        ln -s /bin/true "$1/usr/sbin/update-initramfs"' \
+        --essential-hook="$(stand_ins add)" \
         --include="$(packages)" \
-        --customize-hook='rm "$1/usr/sbin/update-initramfs"
-        for name in usr/sbin/update-initramfs etc/kernel/postinst.d/z50-raspi-firmware etc/initramfs/post-update.d/z50-raspi-firmware; do
-            chroot "$1" dpkg-divert --quiet --local --rename --remove "/$name"
-        done' \
-        --customize-hook="install -m 755 '$hooks/hook' \"\$1/etc/initramfs-tools/hooks/lucid\"" \
-        --customize-hook="install -m 755 '$hooks/lucid-state' \"\$1/etc/initramfs-tools/scripts/init-bottom/lucid-state\"" \
-        --customize-hook="install -m 644 '$hooks/modules' \"\$1/etc/initramfs-tools/modules\"" \
-        --customize-hook='printf "MODULES=list\nBUSYBOX=y\nCOMPRESS=zstd\nCOMPRESSLEVEL=19\nFSTYPE=squashfs\nRESUME=none\n" >"$1/etc/initramfs-tools/conf.d/lucid"' \
-        --customize-hook='version=$(ls "$1/usr/lib/modules")
-        mount -t proc proc "$1/proc"
-        chroot "$1" mkinitramfs -o /boot/initrd.img "$version"
-        code=$?
-        umount "$1/proc"
-        exit $code' \
+        --customize-hook="$(stand_ins remove)" \
+        --customize-hook="APT_CONFIG=\"\$MMDEBSTRAP_APT_CONFIG\" apt-cache dumpavail | python3 '$PROJECT/image/lock.py' \"\$1\" >\"\$1/usr/share/lucid-packages\"" \
         --customize-hook='rm -rf "$1"/var/cache/apt "$1"/var/lib/apt/lists "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/resolv.conf "$1"/var/lib/dbus/machine-id' \
         trixie "$tar" \
         "deb $mirror trixie main non-free-firmware" \
         "deb $mirror trixie-backports main" \
-        "deb ${mirror%/debian}/debian-security trixie-security main" >&2
+        "deb ${mirror%/debian}/debian-security trixie-security main" >"$tar.log" 2>&1 || {
+        tail -n 40 "$tar.log" >&2
+        return 1
+    }
 }
 
 # base_layer: makes the layer where it is missing, and prints the path of its tar.

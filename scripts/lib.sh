@@ -53,7 +53,7 @@ as_root() {
 
 # apt_packages NAME...: installs what is missing, asking the network only when something is.
 apt_packages() {
-    local missing=()
+    local missing=() name
     for name in "$@"; do
         dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
     done
