@@ -8,7 +8,7 @@ papers() {
     cp "$WORK/packages" "$WORK/$NAME.packages"
     # The sources of both programs, as cargo fetched and verified them.
     CHROOT="$CACHE/chroot/compilers-$(recipe compilers)"
-    inside sh -c 'cd /work && cargo metadata --locked --offline --format-version 1 --filter-platform aarch64-unknown-linux-gnu' >"$WORK/lucid.json"
+    inside sh -c 'cd /work && cargo metadata --locked --quiet --format-version 1 --filter-platform aarch64-unknown-linux-gnu' >"$WORK/lucid.json"
     need_chroot tools
     python3 image/papers.py --name "$NAME" --version "$VERSION" --packages "$WORK/packages" --root "$ROOT" \
         --lucid "$WORK/lucid.json" --secantus "$SECANTUS_VERSION" --cargo-home "$CACHE/cross/cargo" \

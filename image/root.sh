@@ -41,7 +41,7 @@ initrd() {
     install -m 755 "$PROJECT/image/initramfs/hook" "$etc/hooks/lucid"
     install -m 755 -t "$etc/scripts/init-bottom" "$PROJECT"/image/initramfs/lucid-*
     install -m 644 "$PROJECT/image/initramfs/modules" "$etc/modules"
-    printf 'MODULES=list\nBUSYBOX=y\nCOMPRESS=zstd\nCOMPRESSLEVEL=19\nFSTYPE=squashfs\nRESUME=none\n' >"$etc/conf.d/lucid"
+    printf 'MODULES=list\nBUSYBOX=y\nCOMPRESS=gzip\nCOMPRESSLEVEL=9\nFSTYPE=squashfs\nRESUME=none\n' >"$etc/conf.d/lucid"
     in_root mkinitramfs -o /boot/initrd.img "$version" >&2
     rm -f "$CACHE"/image/initrd-*
     mv "$ROOT/boot/initrd.img" "$INITRD"
@@ -53,9 +53,9 @@ install_lucid() {
     install -m 755 "$bin/lucid" "$ROOT/usr/bin/lucid"
     install -D -m 755 "$bin/secantusd-rs" "$ROOT/usr/lib/lucid/engines/secantusd-rs"
     install -D -m 644 -t "$ROOT/usr/share/doc/lucid" README.md LICENSE
-    install -m 644 systemd/lucid.sysusers "$ROOT/usr/lib/sysusers.d/lucid.conf"
-    install -m 644 systemd/lucid.tmpfiles "$ROOT/usr/lib/tmpfiles.d/lucid.conf"
-    install -m 644 systemd/lucid.modules-load.conf "$ROOT/usr/lib/modules-load.d/lucid.conf"
+    install -D -m 644 systemd/lucid.sysusers "$ROOT/usr/lib/sysusers.d/lucid.conf"
+    install -D -m 644 systemd/lucid.tmpfiles "$ROOT/usr/lib/tmpfiles.d/lucid.conf"
+    install -D -m 644 systemd/lucid.modules-load.conf "$ROOT/usr/lib/modules-load.d/lucid.conf"
     install -D -m 644 systemd/lucid.catalog "$ROOT/usr/lib/systemd/catalog/lucid.catalog"
     install -m 644 systemd/lucid.service "$ROOT/usr/lib/systemd/system/lucid.service"
     install -D -m 644 systemd/lucid-subgroup.conf "$ROOT/usr/lib/systemd/system/lucid.service.d/10-subgroup.conf"
@@ -110,7 +110,9 @@ make_root() {
     install_lucid "$bin"
     rm -rf "$WORK/firmware"
     mkdir -p "$WORK/firmware"
-    cp "$ROOT"/usr/lib/raspi-firmware/* "$WORK/firmware/"
+    # Without the variants for cameras and debugging.
+    cp "$ROOT"/usr/lib/raspi-firmware/{bootcode.bin,start.elf,start4.elf,fixup.dat,fixup4.dat} "$WORK/firmware/"
+    cp "$ROOT/usr/share/doc/raspi-firmware/copyright" "$WORK/firmware/LICENCE.raspi-firmware"
     cp "$ROOT/usr/lib/linux-image-$version"/broadcom/bcm27* "$ROOT/usr/lib/linux-image-$version"/broadcom/bcm2837* "$WORK/firmware/"
     cp "$ROOT/boot/vmlinuz-$version" "$WORK/firmware/vmlinuz"
     cp "$INITRD" "$WORK/firmware/initrd.img"

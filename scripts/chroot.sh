@@ -82,7 +82,7 @@ inside() {
             mount --bind /usr/local/share/ca-certificates "$chroot/usr/local/share/ca-certificates"
         fi
         exec chroot "$chroot" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-            LC_ALL=C.UTF-8 TZ=UTC "SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}" \
+            LC_ALL=C.UTF-8 TZ=UTC ${SOURCE_DATE_EPOCH:+"SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH"} \
             CARGO_HOME=/cargo CARGO_TARGET_DIR=/target CARGO_TERM_COLOR=never \
             CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
             CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \

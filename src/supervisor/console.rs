@@ -36,7 +36,7 @@ impl Console {
             return;
         }
         // A terminal that does not take it is nobody's; the journal has it all.
-        let _ = self.tty.write_all(text.replace('\n', "\r\n").as_bytes());
+        let _ = self.tty.write_all(text.as_bytes());
         self.told = text;
     }
 }
@@ -128,8 +128,8 @@ mod tests {
         let written = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
             written,
-            "lucid: FAILED\r\nlucid: cache: the disk is gone; attach it\r\n\
-             lucid: data: gone; attach it\r\n"
+            "lucid: FAILED\nlucid: cache: the disk is gone; attach it\n\
+             lucid: data: gone; attach it\n"
         );
     }
 
