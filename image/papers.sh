@@ -7,7 +7,7 @@ papers() {
     step "writing the bill of materials and the licences" "see the lines above"
     cp "$WORK/packages" "$WORK/$NAME.packages"
     # The sources of both programs, as cargo fetched and verified them.
-    CHROOT="$CACHE/chroot/compilers-$(recipe compilers)"
+    need_chroot compilers
     inside sh -c 'cd /work && cargo metadata --locked --quiet --format-version 1 --filter-platform aarch64-unknown-linux-gnu' >"$WORK/lucid.json"
     need_chroot tools
     python3 image/papers.py --name "$NAME" --version "$VERSION" --packages "$WORK/packages" --root "$ROOT" \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The root of the image: Debian's packages, Lucid and the engines, and what is laid over them.
-# Sourced by scripts/image.
+# Sourced by scripts/image, which sets WORK, the directory of this build.
 
 # in_root COMMAND...: runs a program of the root, emulated.
 in_root() {
@@ -59,12 +59,18 @@ install_lucid() {
     install -D -m 644 systemd/lucid.catalog "$ROOT/usr/lib/systemd/catalog/lucid.catalog"
     install -m 644 systemd/lucid.service "$ROOT/usr/lib/systemd/system/lucid.service"
     install -D -m 644 systemd/lucid-subgroup.conf "$ROOT/usr/lib/systemd/system/lucid.service.d/10-subgroup.conf"
-    cp -r --no-preserve=ownership overlays/root/. "$ROOT/"
+    cp -r --no-preserve=ownership,mode overlays/root/. "$ROOT/"
     sed -i "s/@DISK@/$DISK/" "$ROOT/etc/fstab"
-    find "$ROOT/etc" "$ROOT/usr/lib" -newer "$WORK/began" -type f -perm /022 -exec chmod go-w {} +
     mkdir -p "$ROOT/data" "$ROOT/state" "$ROOT/boot/firmware" "$ROOT/var/lib/cloud"
     ln -sf /run/systemd/resolve/stub-resolv.conf "$ROOT/etc/resolv.conf"
     : >"$ROOT/etc/machine-id"
+    # Caches are made here; nothing has to be brought up to date at the first start.
+    in_root ldconfig
+    : >"$ROOT/etc/.updated"
+    : >"$ROOT/var/.updated"
+    # It looks for a virtual machine's socket, which no board has.
+    mkdir -p "$ROOT/etc/systemd/system-generators"
+    ln -sf /dev/null "$ROOT/etc/systemd/system-generators/systemd-ssh-generator"
     rm -f "$ROOT"/etc/ssh/ssh_host_* "$ROOT/etc/ssh/moduli" "$ROOT/var/lib/systemd/random-seed"
     in_root systemd-sysusers
     in_root journalctl --update-catalog
@@ -87,7 +93,7 @@ MASKED=(redis-server.service smartmontools.service systemd-journal-flush.service
 
 # trim: what a finished root does not need. Licence texts stay.
 trim() {
-    rm -rf "$ROOT"/boot/* "$ROOT"/var/cache/* "$ROOT"/var/log/* "$ROOT"/var/backups "$ROOT"/usr/lib/raspi-firmware \
+    rm -rf "${ROOT:?}"/boot/* "$ROOT"/var/cache/* "$ROOT"/var/log/* "$ROOT"/var/backups "$ROOT"/usr/lib/raspi-firmware \
         "$ROOT"/usr/lib/linux-image-* "$ROOT"/usr/share/man "$ROOT"/usr/share/perl5/Debconf/Element/Gnome* \
         "$ROOT"/usr/share/initramfs-tools "$ROOT"/etc/initramfs-tools "$ROOT"/etc/apt "$ROOT"/etc/kernel \
         "$ROOT"/etc/dpkg/dpkg.cfg.d/*mmdebstrap* "$ROOT"/var/lib/dpkg/*-old "$ROOT"/etc/*- "$ROOT"/tmp/*
@@ -102,13 +108,11 @@ make_root() {
     rm -rf "$ROOT"
     mkdir -p "$ROOT"
     tar -C "$ROOT" --numeric-owner -xpf "$base"
-    : >"$WORK/began"
     version=$(ls "$ROOT/usr/lib/modules")
-    KERNEL_VERSION=$version
     natively "$version"
     initrd "$version"
     install_lucid "$bin"
-    rm -rf "$WORK/firmware"
+    # shellcheck disable=SC2153 # set by scripts/image
     mkdir -p "$WORK/firmware"
     # Without the variants for cameras and debugging.
     cp "$ROOT"/usr/lib/raspi-firmware/{bootcode.bin,start.elf,start4.elf,fixup.dat,fixup4.dat} "$WORK/firmware/"

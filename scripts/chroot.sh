@@ -18,7 +18,10 @@ tools() {
 
 # recipe NAME: the hash of how a chroot is made.
 recipe() {
-    { "$1"; declare -f make_chroot; } | sha256sum | cut -c1-16
+    {
+        "$1"
+        declare -f make_chroot
+    } | sha256sum | cut -c1-16
 }
 
 # need_chroot NAME: makes the chroot where it is missing, and sets CHROOT.

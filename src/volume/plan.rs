@@ -228,19 +228,19 @@ mod tests {
         holds(path, Content::Nothing)
     }
 
-    fn named(found: Option<Probe>, erase: bool) -> Option<Named> {
-        Some(Named {
+    fn disk(found: Option<Probe>, erase: bool) -> Named {
+        Named {
             name: "usb-disk".to_owned(),
             erase,
             found,
-        })
+        }
     }
 
-    fn record(complete: bool) -> Option<Record> {
-        Some(Record {
+    fn of(complete: bool) -> Record {
+        Record {
             uuid: "A".to_owned(),
             complete,
-        })
+        }
     }
 
     fn decide(record: Option<Record>, named: Option<Named>, card: Probe) -> Action {
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(
             decide(
                 None,
-                named(Some(blank("/dev/sda")), false),
+                Some(disk(Some(blank("/dev/sda")), false)),
                 blank("/dev/mmcblk0p6")
             ),
             make(blank("/dev/sda"))
@@ -281,12 +281,16 @@ mod tests {
     #[test]
     fn a_disk_that_holds_something_is_erased_only_when_named_twice() {
         let photos = || holds("/dev/sda", Content::Other("ext4 \"photos\"".to_owned()));
-        let message = refusal(decide(None, named(Some(photos()), false), blank("/card")));
+        let message = refusal(decide(
+            None,
+            Some(disk(Some(photos()), false)),
+            blank("/card"),
+        ));
         assert!(
             message.contains("photos") && message.contains("data.erase"),
             "{message}"
         );
-        let action = decide(None, named(Some(photos()), true), blank("/card"));
+        let action = decide(None, Some(disk(Some(photos()), true)), blank("/card"));
         assert!(
             matches!(action, Action::Make { erase: true, .. }),
             "{action:?}"
@@ -302,19 +306,19 @@ mod tests {
     #[test]
     fn an_erase_that_is_left_in_the_file_erases_nothing_later() {
         let action = decide(
-            record(true),
-            named(Some(pool("/dev/sda", "A")), true),
+            Some(of(true)),
+            Some(disk(Some(pool("/dev/sda", "A")), true)),
             blank("/card"),
         );
         assert!(matches!(action, Action::Mount { .. }), "{action:?}");
-        let foreign = named(Some(pool("/dev/sda", "B")), true);
-        refusal(decide(record(true), foreign, blank("/card")));
+        let foreign = Some(disk(Some(pool("/dev/sda", "B")), true));
+        refusal(decide(Some(of(true)), foreign, blank("/card")));
     }
 
     #[test]
     fn a_missing_disk_is_never_replaced_by_the_card() {
-        for record in [None, record(true), record(false)] {
-            let message = refusal(decide(record, named(None, false), blank("/card")));
+        for record in [None, Some(of(true)), Some(of(false))] {
+            let message = refusal(decide(record, Some(disk(None, false)), blank("/card")));
             assert!(message.contains("usb-disk is not attached"), "{message}");
         }
     }
@@ -323,7 +327,7 @@ mod tests {
     fn a_pool_of_ours_from_another_card_is_taken_over() {
         let action = decide(
             None,
-            named(Some(pool("/dev/sda", "B")), false),
+            Some(disk(Some(pool("/dev/sda", "B")), false)),
             blank("/card"),
         );
         assert!(
@@ -335,11 +339,11 @@ mod tests {
     #[test]
     fn a_start_that_was_cut_off_goes_on() {
         assert!(matches!(
-            decide(record(false), None, blank("/card")),
+            decide(Some(of(false)), None, blank("/card")),
             Action::Make { .. }
         ));
         assert!(matches!(
-            decide(record(false), None, pool("/card", "A")),
+            decide(Some(of(false)), None, pool("/card", "A")),
             Action::Mount { .. }
         ));
     }
@@ -347,11 +351,11 @@ mod tests {
     #[test]
     fn a_damaged_data_partition_is_never_made_anew() {
         for content in [Content::Nothing, Content::Other("ext4".to_owned())] {
-            let message = refusal(decide(record(true), None, holds("/card", content)));
+            let message = refusal(decide(Some(of(true)), None, holds("/card", content)));
             assert!(message.contains("damaged"), "{message}");
         }
         let inputs = Inputs {
-            record: record(true),
+            record: Some(of(true)),
             named: None,
             card: Err("I/O error".to_owned()),
         };
@@ -361,8 +365,8 @@ mod tests {
     #[test]
     fn naming_a_disk_later_keeps_the_data_where_it_is_and_says_so() {
         let action = decide(
-            record(true),
-            named(Some(blank("/dev/sda")), true),
+            Some(of(true)),
+            Some(disk(Some(blank("/dev/sda")), true)),
             pool("/card", "A"),
         );
         let Action::Mount {
