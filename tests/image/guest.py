@@ -104,49 +104,56 @@ def starts(bench):
 
 
 def promises(board, status):
-    """What holds on every running board."""
+    """What holds on every running board. All of it is looked at before a failure is told."""
+    broken = []
+
+    def held(holds, what):
+        if not holds:
+            broken.append(what)
+
     # The root is read-only, and nobody can write to it.
-    expect("ro," in board.run("findmnt -no OPTIONS /") or "ro" == board.run("findmnt -no OPTIONS /").strip(), "the root is mounted read-only")
-    expect("Read-only" in board.run("touch /usr/x 2>&1 || true"), "nothing can be written to the root")
-    expect(board.run("findmnt -no FSTYPE /").strip() == "squashfs", "the root is a squashfs")
+    held("ro," in board.run("findmnt -no OPTIONS /") or "ro" == board.run("findmnt -no OPTIONS /").strip(), "the root is mounted read-only")
+    held("Read-only" in board.run("touch /usr/x 2>&1 || true"), "nothing can be written to the root")
+    held(board.run("findmnt -no FSTYPE /").strip() == "squashfs", "the root is a squashfs")
     # Limits in force, as the kernel says.
     for datastore in status["datastores"]:
         limit = board.run(f"cat /sys/fs/cgroup/system.slice/lucid.service/engine-{datastore['name']}/memory.max").strip()
         planned = datastore["memory_max_bytes"]
-        expect(0 <= planned - int(limit) < 65536, f"memory.max of {datastore['name']} is {limit}, planned {planned}")
+        held(0 <= planned - int(limit) < 65536, f"memory.max of {datastore['name']} is {limit}, planned {planned}")
         proc = board.run(f"cat /proc/{datastore['pid']}/cgroup /proc/{datastore['pid']}/status")
-        expect(f"engine-{datastore['name']}" in proc, f"{datastore['name']} runs in its own cgroup")
-        expect("NoNewPrivs:\t1" in proc, f"{datastore['name']} cannot gain privileges")
+        held(f"engine-{datastore['name']}" in proc, f"{datastore['name']} runs in its own cgroup")
+        held("NoNewPrivs:\t1" in proc, f"{datastore['name']} cannot gain privileges")
         owner = board.run(f"stat -c %U /proc/{datastore['pid']}").strip()
-        expect(owner == f"lucid-{datastore['name']}", f"{datastore['name']} runs as {owner}")
+        held(owner == f"lucid-{datastore['name']}", f"{datastore['name']} runs as {owner}")
     # Nothing but ssh and name services listens on the network.
     listening = board.run("ss -Hltn")
     for line in listening.splitlines():
         address = line.split()[3]
-        expect(address.startswith(("127.", "[::1]")) or address.endswith(":22"), f"{address} listens on the network")
+        held(address.startswith(("127.", "[::1]")) or address.endswith(":22"), f"{address} listens on the network")
     # Nobody has a password; nobody logs in with one.
     shadow = board.run("cat /etc/shadow")
     for line in shadow.splitlines():
-        expect(line.split(":")[1] in ("*", "!", "!*", "!!"), f"no password is set: {line}")
+        held(line.split(":")[1] in ("*", "!", "!*", "!!"), f"no password is set: {line}")
     settings = board.run("sshd -T")
     for setting in ("passwordauthentication no", "permitrootlogin no", "kbdinteractiveauthentication no"):
-        expect(setting in settings, f"sshd has {setting}")
+        held(setting in settings, f"sshd has {setting}")
     # The watchdog counts, and the supervisor holds it.
-    expect(int(board.run("cat /sys/class/watchdog/watchdog0/timeout")) <= 15, "the watchdog counts at most 15 s")
-    expect(board.run("cat /sys/class/watchdog/watchdog0/state").strip() == "active", "the watchdog is on")
+    held(int(board.run("cat /sys/class/watchdog/watchdog0/timeout")) <= 15, "the watchdog counts at most 15 s")
+    held(board.run("cat /sys/class/watchdog/watchdog0/state").strip() == "active", "the watchdog is on")
     supervisor = board.run("systemctl show -P MainPID lucid").strip()
-    expect("/dev/watchdog0" in board.run(f"ls -l /proc/{supervisor}/fd"), "the supervisor feeds the watchdog")
+    held("/dev/watchdog0" in board.run(f"ls -l /proc/{supervisor}/fd"), "the supervisor feeds the watchdog")
     # Swap in RAM, the journal on the pool, the sandbox.
-    expect("zram" in board.run("cat /proc/swaps"), "zram is the swap")
-    expect("/data" in board.run("findmnt -no SOURCE,TARGET /data") and "btrfs" in board.run("findmnt -no FSTYPE /var/log/journal"), "the journal lies on the pool")
-    expect(board.run("ls /var/log/journal/*/system.journal"), "the journal is persistent")
+    held("zram" in board.run("cat /proc/swaps"), "zram is the swap")
+    held("/data" in board.run("findmnt -no SOURCE,TARGET /data") and "btrfs" in board.run("findmnt -no FSTYPE /var/log/journal"), "the journal lies on the pool")
+    held(board.run("ls /var/log/journal/*/system.journal"), "the journal is persistent")
     exposure = board.run("systemd-analyze security lucid.service --no-pager | tail -n 1")
     value = float(re.search(r"([0-9]+\.[0-9]+)", exposure).group(1))
-    expect(value <= 4.0, f"systemd-analyze security says {exposure.strip()}")
-    expect("inactive" in board.run("systemctl is-active systemd-time-wait-sync systemd-networkd-wait-online || true"), "nothing waits for time or network")
+    held(value <= 4.0, f"systemd-analyze security says {exposure.strip()}")
+    held("inactive" in board.run("systemctl is-active systemd-time-wait-sync systemd-networkd-wait-online || true"), "nothing waits for time or network")
     memory = board.run("free -m | sed -n 2p").split()
     packages = board.run("dpkg-query -W | wc -l").strip()
     print(f"  RAM in use at ready: {memory[2]} of {memory[1]} MiB; {packages} packages; lucid.service {value}")
+    expect(not broken, "; ".join(broken))
 
 
 def watchdog(board):
