@@ -160,7 +160,7 @@ def watchdog(board):
     """A supervisor that hangs, and that systemd does not replace, resets the board."""
     board.run("systemctl service-watchdogs no; kill -STOP $(systemctl show -P MainPID lucid)")
     began = time.monotonic()
-    while board.text().count("Linux version") < 2:
+    while board.text().count("Running /scripts/init-bottom") < 2:
         expect(time.monotonic() - began < 90, "the watchdog resets a board whose supervisor hangs")
         time.sleep(0.5)
     print(f"  the watchdog reset the board {time.monotonic() - began:.0f} s after the supervisor hung")
