@@ -61,6 +61,7 @@ install_lucid() {
     install -D -m 644 systemd/lucid-subgroup.conf "$ROOT/usr/lib/systemd/system/lucid.service.d/10-subgroup.conf"
     cp -r --no-preserve=ownership,mode overlays/root/. "$ROOT/"
     sed -i "s/@DISK@/$DISK/" "$ROOT/etc/fstab"
+    echo "$DISK" >"$ROOT/usr/lib/lucid/image"
     mkdir -p "$ROOT/data" "$ROOT/state" "$ROOT/boot/firmware" "$ROOT/var/lib/cloud"
     ln -sf /run/systemd/resolve/stub-resolv.conf "$ROOT/etc/resolv.conf"
     : >"$ROOT/etc/machine-id"

@@ -93,6 +93,11 @@ impl Paths {
         self.run().join("storage.json")
     }
 
+    /// The signature of the medium that the image was made for; only on the image.
+    pub fn image_mark(&self) -> PathBuf {
+        self.root.join("usr/lib/lucid/image")
+    }
+
     /// Why the initial RAM disk could not mount the state partition; absent when it could.
     pub fn state_fault(&self) -> PathBuf {
         self.root.join("run/lucid-boot/state-fault")

@@ -112,13 +112,13 @@ fn bytes(path: &Path) -> Result<u64, VolumeError> {
 }
 
 /// The partition of the boot medium with this number, by the root of the kernel command line
-/// (`root=PARTUUID=12345678-02`).
-pub(super) fn partition(cmdline: &str, number: u32) -> Option<PathBuf> {
+/// (`root=PARTUUID=12345678-02`); absent when that is not the medium with this signature.
+pub(super) fn partition(cmdline: &str, medium: &str, number: u32) -> Option<PathBuf> {
     let root = cmdline
         .split_whitespace()
         .rfind(|word| word.starts_with("root="))?;
     let (disk, _) = root.strip_prefix("root=PARTUUID=")?.split_once('-')?;
-    Some(Path::new("/dev/disk/by-partuuid").join(format!("{disk}-{number:02}")))
+    (disk == medium).then(|| Path::new("/dev/disk/by-partuuid").join(format!("{disk}-{number:02}")))
 }
 
 #[cfg(test)]
@@ -149,9 +149,15 @@ mod tests {
 
     #[test]
     fn the_boot_medium_is_known_by_the_root_of_the_command_line() {
-        let found = partition("console=tty1 root=PARTUUID=1a2b3c4d-02 ro", 6).unwrap();
+        let ours = "console=tty1 root=PARTUUID=1a2b3c4d-02 ro";
+        let found = partition(ours, "1a2b3c4d", 6).unwrap();
         assert_eq!(found, Path::new("/dev/disk/by-partuuid/1a2b3c4d-06"));
-        assert_eq!(partition("root=/dev/mmcblk0p2", 6), None);
-        assert_eq!(partition("", 6), None);
+        assert_eq!(
+            partition(ours, "deadbeef", 6),
+            None,
+            "another machine's disk"
+        );
+        assert_eq!(partition("root=/dev/mmcblk0p2", "1a2b3c4d", 6), None);
+        assert_eq!(partition("", "1a2b3c4d", 6), None);
     }
 }

@@ -74,7 +74,7 @@ fn attempt(paths: &Paths, data: &Data) -> Result<Outcome, VolumeError> {
         )));
     }
     let mut notes = Vec::new();
-    let card = card(data.disk.is_empty(), &mut notes);
+    let card = card(paths, data.disk.is_empty(), &mut notes);
     let named = (!data.disk.is_empty()).then(|| named(data)).transpose()?;
     let action = plan::plan(Inputs {
         record: record(paths)?,
@@ -119,11 +119,14 @@ fn appears(path: &Path, limit: Duration) -> bool {
 }
 
 /// The data partition of the boot medium, grown when the data is to lie there.
-fn card(grow: bool, notes: &mut Vec<Fault>) -> Result<Probe, String> {
+fn card(paths: &Paths, grow: bool, notes: &mut Vec<Fault>) -> Result<Probe, String> {
+    // The sixth partition of any other machine is none of ours.
+    let medium = fsx::read_text(&paths.image_mark(), 64)
+        .map_err(|_| "this machine was not started from an image of Lucid".to_owned())?;
     let cmdline =
         fsx::read_text(Path::new("/proc/cmdline"), 64 * 1024).map_err(|error| error.to_string())?;
-    let link = device::partition(&cmdline, DATA_PARTITION)
-        .ok_or("the kernel command line does not name the root by PARTUUID")?;
+    let link = device::partition(&cmdline, medium.trim(), DATA_PARTITION)
+        .ok_or("the kernel command line names another medium than this image's")?;
     if !appears(&link, CARD_WAIT) {
         return Err(format!("{} is not there", link.display()));
     }
