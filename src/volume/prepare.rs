@@ -22,7 +22,7 @@ const DISK_WAIT: Duration = Duration::from_secs(30);
 /// The card is there, since the root is on it; only its link may be late.
 const CARD_WAIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
-/// Making a file system; mkfs discards the whole device first.
+/// Making a file system.
 const MAKE_LIMIT: Duration = Duration::from_secs(300);
 const BTRFS_LIMIT: Duration = Duration::from_secs(60);
 /// A file system that is smaller than its device by less than this fills it.
@@ -190,7 +190,16 @@ fn make(paths: &Paths, probe: &Probe, erase: bool) -> Result<String, VolumeError
         tool::run("wipefs", &["--all", "--lock", &device], None, BTRFS_LIMIT)?.success()?;
     }
     // Without --force mkfs itself refuses a device that holds something.
-    let args = ["--quiet", "--uuid", &uuid, "--label", LABEL, &device];
+    // Discarding a whole card first would take minutes of the first start.
+    let args = [
+        "--quiet",
+        "--nodiscard",
+        "--uuid",
+        &uuid,
+        "--label",
+        LABEL,
+        &device,
+    ];
     tool::run("mkfs.btrfs", &args, None, MAKE_LIMIT)?.success()?;
     Ok(uuid)
 }

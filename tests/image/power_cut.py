@@ -61,7 +61,8 @@ class Load:
         document, cache = free_port(), free_port()
         forwards = ["-N", "-L", f"{document}:127.0.0.1:27017", "-L", f"{cache}:127.0.0.1:6379"]
         command = self.board.ssh_command()
-        self.tunnel = subprocess.Popen([*command[:-1], *forwards, command[-1]], stdin=subprocess.DEVNULL)
+        self.tunnel = subprocess.Popen([*command[:-1], *forwards, command[-1]], stdin=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
         mongo = pymongo.MongoClient(self.uris["document"].replace(":27017", f":{document}"), serverSelectionTimeoutMS=60000,
                                     retryWrites=False, socketTimeoutMS=60000, connectTimeoutMS=60000)
         store = redis.Redis.from_url(self.uris["cache"].replace(":6379", f":{cache}"), socket_timeout=60)
