@@ -88,7 +88,11 @@ fn a_configuration_from_the_card_is_taken_once_and_only_when_it_is_valid() {
     let fault = read(root, "run/lucid/config-fault");
     assert!(fault.contains("card.toml:2: probe.interval"), "{fault}");
 
-    put(root, "card.toml", "\u{feff}[probe]\r\ninterval = \"2s\"\r\n");
+    put(
+        root,
+        "card.toml",
+        "\u{feff}[probe]\r\ninterval = \"2s\"\r\n",
+    );
     assert!(take().status.success());
     assert_eq!(
         read(root, "etc/lucid/lucid.toml"),
