@@ -4,11 +4,12 @@ QEMU and mtools come from the tools' chroot (scripts/chroot.sh), whose path is i
 every machine runs the same version.
 """
 
+import ctypes
 import json
 import os
 import pathlib
 import re
-import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -147,7 +148,8 @@ class Board:
         command = self._command()
         self.errors = open(self.work / "qemu.log", "ab")
         self.began = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors,
+                                        preexec_fn=die_with_parent)
         return self
 
     def text(self):
@@ -262,9 +264,10 @@ def patch_pi4(tree):
     status("/emmc2bus/mmc@7e340000", "disabled")
 
 
+def die_with_parent():
+    """The emulator ends with the program that started it, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def quote(text):
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def clean(directory):
-    shutil.rmtree(directory, ignore_errors=True)

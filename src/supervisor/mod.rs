@@ -150,6 +150,20 @@ impl Supervisor {
                 .ok()
                 .map(Arc::new)
         });
+        // Fed from the first moment on: what comes before the engines may take longer than the
+        // watchdog waits.
+        let mut helpers = JoinSet::new();
+        let periods = [
+            notify::watchdog_interval(),
+            hardware.as_ref().map(|hardware| hardware.timeout()),
+        ];
+        if let Some(period) = periods.into_iter().flatten().min() {
+            helpers.spawn(report::watchdog(
+                period,
+                Arc::clone(&self.datastores),
+                hardware.clone(),
+            ));
+        }
         let tuning = match self.tuner.take() {
             Some(tuner) => {
                 let interval = self.plan.config.tuning.check_interval.0;
@@ -167,7 +181,6 @@ impl Supervisor {
         for role in &roles {
             self.start(*role);
         }
-        let mut helpers = JoinSet::new();
         helpers.spawn(watch::run(
             self.hub.clone(),
             self.plan.paths.clone(),
@@ -184,17 +197,6 @@ impl Supervisor {
                 .ok()
         });
         helpers.spawn(report::tell_states(self.hub.clone(), console));
-        let periods = [
-            notify::watchdog_interval(),
-            hardware.as_ref().map(|hardware| hardware.timeout()),
-        ];
-        if let Some(period) = periods.into_iter().flatten().min() {
-            helpers.spawn(report::watchdog(
-                period,
-                Arc::clone(&self.datastores),
-                hardware.clone(),
-            ));
-        }
         let ended = loop {
             tokio::select! {
                 _ = terminate.recv() => break Ended::Stopped,
