@@ -17,7 +17,7 @@ sys.path.insert(0, str(PROJECT / "image"))
 from machine import Board, BoardError, copy_image, firmware, imager_files, key_pair, put  # noqa: E402
 
 START = 420
-DATA_OFFSET = 1669 << 20
+DATA_OFFSET = 1670 << 20
 STATE_OFFSET = 1541 << 20
 
 
