@@ -42,7 +42,8 @@ initrd() {
     install -m 755 -t "$etc/scripts/init-bottom" "$PROJECT"/image/initramfs/lucid-*
     install -m 644 "$PROJECT/image/initramfs/modules" "$etc/modules"
     printf 'MODULES=list\nBUSYBOX=y\nCOMPRESS=gzip\nCOMPRESSLEVEL=9\nFSTYPE=squashfs\nRESUME=none\n' >"$etc/conf.d/lucid"
-    in_root mkinitramfs -o /boot/initrd.img "$version" >&2
+    # Kept over commits, so its time is not that of one.
+    SOURCE_DATE_EPOCH=$BASE_EPOCH in_root mkinitramfs -o /boot/initrd.img "$version" >&2
     rm -f "$CACHE"/image/initrd-*
     mv "$ROOT/boot/initrd.img" "$INITRD"
 }
