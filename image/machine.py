@@ -239,7 +239,7 @@ class Board:
 
     def power_off(self, limit=180):
         """A clean shutdown."""
-        self.run("systemctl poweroff", check=False)
+        self.run("systemctl --no-block poweroff", check=False)
         if self.board != "virt":
             # Without the watchdog's driver the kernel cannot switch off.
             self.wait_console(r"reboot: (System halted|Power off not available|Power down)", time.monotonic() - self.began + limit)
