@@ -267,7 +267,9 @@ def patch_pi4(tree):
     for node in ("/soc/hdmi@7ef00700", "/soc/hdmi@7ef05700", "/soc/interrupt-controller@7ef00100", "/soc/serial@7e215040"):
         status(node, "disabled")
     status("/soc/mmc@7e300000", "okay")
-    status("/emmc2bus/mmc@7e340000", "disabled")
+    # The bus has been renamed between kernels; the alias has not.
+    bus = subprocess.run([*tool("fdtget"), str(tree), "/aliases", "emmc2bus"], check=True, capture_output=True, text=True)
+    status(f"{bus.stdout.strip()}/mmc@7e340000", "disabled")
 
 
 def die_with_parent():
