@@ -90,14 +90,19 @@ fn memory_tables() -> String {
     let default = Config::default();
     let mut mongod = Config::default();
     mongod.datastore.document.engine = EngineKind::Mongod;
-    let mut search = Config::default();
-    search.datastore.search.enabled = true;
+    let mut elasticsearch = Config::default();
+    elasticsearch.datastore.search.engine = EngineKind::Elasticsearch;
+    let mut two = Config::default();
+    two.datastore.search.enabled = Some(false);
     format!(
-        "### Default: secantus and redis\n\n{}\n### With `datastore.document.engine = \"mongod\"`\n\n\
-         {}\n### With `datastore.search.enabled = true`\n\n{}",
+        "### Default: secantus, redis and the search node\n\n{}\n\
+         ### With `datastore.document.engine = \"mongod\"`\n\n{}\n\
+         ### With `datastore.search.engine = \"elasticsearch\"`\n\n{}\n\
+         ### With `datastore.search.enabled = false`\n\n{}",
         memory_table(&default, &SIZES),
         memory_table(&mongod, &SIZES),
-        memory_table(&search, &SIZES)
+        memory_table(&elasticsearch, &SIZES),
+        memory_table(&two, &SIZES)
     )
 }
 
@@ -126,9 +131,12 @@ fn the_memory_tables_are_those_of_the_plan() {
 fn the_smallest_board_fits_as_documented() {
     // MemTotal of tests/boards/zero-2-w.
     let ram = 427_104 * 1024;
-    let mut config = Config::default();
+    let mut config = Config::default().on_board(ram);
     let plan = MemoryPlan::new(&config, ram).unwrap();
     assert_eq!(human_bytes(plan.reserve), "125.1 MiB");
+    let max = |role| plan.of(role).map(|memory| human_bytes(memory.max));
+    assert_eq!(max(Role::Document).as_deref(), Some("192.0 MiB"));
+    assert_eq!(max(Role::Search), None);
     config.datastore.document.engine = EngineKind::Mongod;
     MemoryPlan::new(&config, ram).unwrap_err();
     for document in ["README.md", "docs/memory.md"] {
@@ -181,7 +189,11 @@ fn the_readme_lists_every_command_and_no_other() {
         .filter_map(|line| line.strip_prefix("| `lucid ")?.split('`').next())
         .map(|command| {
             let words = command.split_whitespace();
-            let plain = words.take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+            let plain = words.take_while(|word| {
+                // Neither an option nor the NAME of something.
+                word.starts_with(|c: char| c.is_ascii_lowercase())
+                    && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            });
             plain.collect::<Vec<_>>().join(" ")
         })
         .collect();

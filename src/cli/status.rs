@@ -197,7 +197,7 @@ fn span(seconds: u64) -> String {
 /// The memory plan as comment lines below a configuration.
 pub(super) fn memory_table(plan: &MemoryPlan) -> String {
     let mut text = format!(
-        "\n# Memory plan for {} of RAM\n# {:<10} {:<14} {:>12} {:>12} {:>12}\n",
+        "\n# Memory plan for {} of RAM\n# {:<10} {:<17} {:>12} {:>12} {:>12}\n",
         human_bytes(plan.ram),
         "",
         "engine",
@@ -207,7 +207,7 @@ pub(super) fn memory_table(plan: &MemoryPlan) -> String {
     );
     let _ = writeln!(
         text,
-        "# {:<10} {:<14} {:>12}",
+        "# {:<10} {:<17} {:>12}",
         "reserve",
         "",
         human_bytes(plan.reserve)
@@ -215,7 +215,7 @@ pub(super) fn memory_table(plan: &MemoryPlan) -> String {
     for share in &plan.shares {
         let _ = writeln!(
             text,
-            "# {:<10} {:<14} {:>12} {:>12} {:>12}",
+            "# {:<10} {:<17} {:>12} {:>12} {:>12}",
             share.role,
             share.engine.name(),
             human_bytes(share.memory.max),

@@ -18,7 +18,7 @@ pub struct EngineMemory {
     pub max: u64,
     /// `memory.high` in bytes: the kernel throttles and reclaims above it.
     pub high: u64,
-    /// WiredTiger cache, Redis `maxmemory` or Java heap in bytes.
+    /// WiredTiger cache, Redis `maxmemory`, buffers of the search node or Java heap in bytes.
     pub cache: u64,
 }
 
@@ -62,18 +62,23 @@ pub struct PlanError {
 ///
 /// secantus: 64 MiB cache used 507 MiB under load when nothing bounded it, and serves within
 /// 192 MiB. mongod: its cache is never below 256 MiB. Redis: a few MiB empty, and room for a
-/// fork. Elasticsearch: 512 MiB heap and about as much outside it.
+/// fork. The search node: 32 MiB of buffers, and as much for the program and the files that it
+/// reads. Elasticsearch: 512 MiB heap and about as much outside it.
 const fn floor(engine: EngineKind) -> u64 {
     match engine {
         EngineKind::Secantus => 192 * MIB,
         EngineKind::Mongod => 768 * MIB,
-        EngineKind::Redis | EngineKind::Valkey => 64 * MIB,
+        EngineKind::Redis | EngineKind::Valkey | EngineKind::SearchNode => 64 * MIB,
         EngineKind::Elasticsearch => 1280 * MIB,
     }
 }
 
+/// RAM from which search runs when the configuration does not say: what the reserve leaves there
+/// holds the floors of three datastores. A Zero 2 W (417 MiB) has room for two.
+pub(super) const SEARCH_FROM: u64 = 512 * MIB;
+
 /// An eighth of the RAM, at least 256 MiB and at most 1 GiB; on the smallest boards three tenths
-/// of the RAM, so that a Zero 2 W (417 MiB) still carries both default engines.
+/// of the RAM, so that a Zero 2 W (417 MiB) still carries document store and cache.
 fn default_reserve(ram: u64) -> u64 {
     (ram / 8).max((256 * MIB).min(ram / 10 * 3)).min(GIB)
 }
@@ -88,6 +93,8 @@ fn cache(engine: EngineKind, max: u64, redis_cap: u64) -> u64 {
         // A fork for BGSAVE or an AOF rewrite copies what is written meanwhile: the engine's
         // documentation advises to leave up to half free.
         EngineKind::Redis | EngineKind::Valkey => (max / 2).max(32 * MIB).min(redis_cap),
+        // Segments are mapped files: the kernel keeps what is read of them in the other half.
+        EngineKind::SearchNode => (max / 2).max(32 * MIB),
         // At most half of the memory for the heap, and below the limit of compressed pointers.
         EngineKind::Elasticsearch => (max / 2).min(26 * GIB),
     }
@@ -225,8 +232,27 @@ mod tests {
             // A "1 GB" board shows the kernel about 92 % of it.
             let ram = gib * GIB / 100 * 92;
             let plan = MemoryPlan::new(&Config::default(), ram).unwrap();
-            assert_eq!(plan.shares.len(), 2);
+            assert_eq!(plan.shares.len(), 3);
         }
+    }
+
+    #[test]
+    fn search_runs_where_there_is_room_for_it_unless_the_file_says_otherwise() {
+        // MemTotal of tests/boards/zero-2-w.
+        let zero_2_w = 427_104 * 1024;
+        for (ram, datastores) in [(zero_2_w, 2), (SEARCH_FROM - 1, 2), (SEARCH_FROM, 3)] {
+            let config = Config::default().on_board(ram);
+            let plan = MemoryPlan::new(&config, ram).unwrap();
+            assert_eq!(plan.shares.len(), datastores, "{ram}");
+        }
+        let mut config = Config::default();
+        config.datastore.search.enabled = Some(true);
+        let error = MemoryPlan::new(&config.on_board(zero_2_w), zero_2_w).unwrap_err();
+        assert!(error.to_string().contains("64.0 MiB search"), "{error}");
+        let mut config = Config::default();
+        config.datastore.search.enabled = Some(false);
+        let plan = MemoryPlan::new(&config.on_board(GIB), GIB).unwrap();
+        assert_eq!(plan.of(Role::Search), None);
     }
 
     #[test]
@@ -240,7 +266,7 @@ mod tests {
     #[test]
     fn what_cannot_fit_is_refused_with_the_arithmetic() {
         let mut config = Config::default();
-        config.datastore.search.enabled = true;
+        config.datastore.search.engine = EngineKind::Elasticsearch;
         let error = MemoryPlan::new(&config, GIB).unwrap_err().to_string();
         for part in [
             "256.0 MiB reserve",
@@ -269,15 +295,19 @@ mod tests {
             fixed in proptest::option::of(64 * MIB..16 * GIB),
             weights in any::<[u8; 3]>(),
             mongod in any::<bool>(),
+            elasticsearch in any::<bool>(),
         ) {
             let mut config = Config::default();
             config.datastore.document.enabled = enabled[0];
             config.datastore.cache.enabled = enabled[1];
-            config.datastore.search.enabled = enabled[2];
+            config.datastore.search.enabled = Some(enabled[2]);
             config.datastore.cache.memory = fixed.map(ByteSize);
             config.memory.reserve = reserve.map(ByteSize);
             if mongod {
                 config.datastore.document.engine = EngineKind::Mongod;
+            }
+            if elasticsearch {
+                config.datastore.search.engine = EngineKind::Elasticsearch;
             }
             for (role, weight) in Role::ALL.into_iter().zip(weights) {
                 config.memory.weights.insert(role, u32::from(weight) + 1);

@@ -91,18 +91,23 @@ pub enum EngineKind {
     Redis,
     /// Valkey.
     Valkey,
+    /// `lucid search-node`, the default search engine: this very program.
+    #[serde(rename = "lucid")]
+    SearchNode,
     /// Elasticsearch, supplied by the user.
     Elasticsearch,
 }
 
 impl EngineKind {
-    /// Name in configuration, status and journal.
+    /// Name in status and journal; the configuration has the same one, and `lucid` for the search
+    /// node.
     pub const fn name(self) -> &'static str {
         match self {
             EngineKind::Secantus => "secantus",
             EngineKind::Mongod => "mongod",
             EngineKind::Redis => "redis",
             EngineKind::Valkey => "valkey",
+            EngineKind::SearchNode => "lucid-search-node",
             EngineKind::Elasticsearch => "elasticsearch",
         }
     }
@@ -112,7 +117,7 @@ impl EngineKind {
         match self {
             EngineKind::Secantus | EngineKind::Mongod => Role::Document,
             EngineKind::Redis | EngineKind::Valkey => Role::Cache,
-            EngineKind::Elasticsearch => Role::Search,
+            EngineKind::SearchNode | EngineKind::Elasticsearch => Role::Search,
         }
     }
 }
@@ -243,9 +248,10 @@ pub enum AppendFsync {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Search {
-    /// Whether it runs.
-    pub enabled: bool,
-    /// `elasticsearch`.
+    /// Whether it runs; as the board has room for it when absent, see [`Config::on_board`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// `lucid` or `elasticsearch`.
     pub engine: EngineKind,
     /// Path of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -370,8 +376,8 @@ impl Default for Cache {
 impl Default for Search {
     fn default() -> Self {
         Self {
-            enabled: false,
-            engine: EngineKind::Elasticsearch,
+            enabled: None,
+            engine: EngineKind::SearchNode,
             binary: None,
             port: 9200,
             listen: vec![LOOPBACK],
@@ -382,7 +388,7 @@ impl Default for Search {
 
 impl Default for Memory {
     fn default() -> Self {
-        let weights = [(Role::Document, 50), (Role::Cache, 25), (Role::Search, 25)];
+        let weights = [(Role::Document, 50), (Role::Cache, 30), (Role::Search, 20)];
         Self {
             reserve: None,
             weights: weights.into(),
@@ -446,10 +452,10 @@ impl Config {
     /// What every datastore has, for `role`.
     pub fn common(&self, role: Role) -> Common<'_> {
         macro_rules! common {
-            ($table:expr) => {
+            ($table:expr, $enabled:expr) => {
                 Common {
                     role,
-                    enabled: $table.enabled,
+                    enabled: $enabled,
                     engine: $table.engine,
                     binary: $table.binary.as_deref(),
                     port: $table.port,
@@ -458,11 +464,26 @@ impl Config {
                 }
             };
         }
+        let Datastores {
+            document,
+            cache,
+            search,
+        } = &self.datastore;
         match role {
-            Role::Document => common!(self.datastore.document),
-            Role::Cache => common!(self.datastore.cache),
-            Role::Search => common!(self.datastore.search),
+            Role::Document => common!(document, document.enabled),
+            Role::Cache => common!(cache, cache.enabled),
+            Role::Search => common!(search, search.enabled.unwrap_or(true)),
         }
+    }
+
+    /// Fills in what depends on the board: search runs where it is not said otherwise and the
+    /// board has room for three datastores.
+    pub fn on_board(mut self, ram: u64) -> Self {
+        self.datastore
+            .search
+            .enabled
+            .get_or_insert(ram >= memory::SEARCH_FROM);
+        self
     }
 
     /// Enabled roles in start order.

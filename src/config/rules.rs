@@ -278,6 +278,6 @@ fn engines_of(role: Role) -> &'static str {
     match role {
         Role::Document => "\"secantus\" or \"mongod\"",
         Role::Cache => "\"redis\" or \"valkey\"",
-        Role::Search => "\"elasticsearch\"",
+        Role::Search => "\"lucid\" or \"elasticsearch\"",
     }
 }

@@ -1,4 +1,4 @@
-//! Client of Elasticsearch over its REST interface.
+//! Client of both search engines: they speak Elasticsearch's REST interface.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::{Client, Context, EngineError, Fault, HEALTH_INDEX, Login, nonce};
 
-const ENGINE: &str = "elasticsearch";
-
 /// How much of an answer is shown in an error, in characters.
 const SHOWN: usize = 300;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ElasticClient {
+    /// Engine, for messages.
+    engine: &'static str,
     base: String,
     supervisor: Login,
     /// Taken out during a call, so that one that fails or is given up leaves none behind.
@@ -22,26 +22,27 @@ pub(super) struct ElasticClient {
 }
 
 impl ElasticClient {
-    pub(super) fn new(ctx: &Context) -> Self {
+    pub(super) fn new(engine: &'static str, ctx: &Context) -> Self {
         Self {
+            engine,
             base: format!("http://{}", ctx.endpoint()),
             supervisor: ctx.credentials.supervisor.clone(),
             http: None,
         }
     }
 
-    fn error(operation: &'static str, cause: impl Into<String>) -> EngineError {
+    fn error(&self, operation: &'static str, cause: impl Into<String>) -> EngineError {
         EngineError::Call {
-            engine: ENGINE,
+            engine: self.engine,
             operation,
             cause: cause.into(),
             answered: true,
         }
     }
 
-    fn unanswered(operation: &'static str, error: &reqwest::Error) -> EngineError {
+    fn unanswered(&self, operation: &'static str, error: &reqwest::Error) -> EngineError {
         EngineError::Call {
-            engine: ENGINE,
+            engine: self.engine,
             operation,
             cause: root_cause(error),
             answered: false,
@@ -57,8 +58,9 @@ impl ElasticClient {
         body: Option<&Value>,
         accepted: &[StatusCode],
     ) -> Result<(StatusCode, Value), EngineError> {
-        let failed = |e: reqwest::Error| Self::unanswered(operation, &e);
-        let http = match self.http.take() {
+        let http = self.http.take();
+        let failed = |e: reqwest::Error| self.unanswered(operation, &e);
+        let http = match http {
             Some(http) => http,
             // A proxy of the environment has no business between two programs of one machine.
             None => reqwest::Client::builder()
@@ -78,14 +80,14 @@ impl ElasticClient {
         let text = response.text().await.map_err(failed)?;
         if !status.is_success() && !accepted.contains(&status) {
             let shown: String = text.chars().take(SHOWN).collect();
-            return Err(Self::error(operation, format!("{status}: {shown}")));
+            return Err(self.error(operation, format!("{status}: {shown}")));
         }
         self.http = Some(http);
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
     async fn prepare(&mut self) -> Result<(), EngineError> {
-        // The accounts stand in its file realm; this only sees that the supervisor's works.
+        // The accounts stand in its files; this only sees that the supervisor's works.
         self.call(
             "logging in",
             Method::GET,
@@ -110,7 +112,7 @@ impl ElasticClient {
             .await?;
         let kind = answer["error"]["type"].as_str().unwrap_or_default();
         if !status.is_success() && kind != "resource_already_exists_exception" {
-            return Err(Self::error(operation, answer.to_string()));
+            return Err(self.error(operation, answer.to_string()));
         }
         Ok(())
     }
@@ -148,6 +150,17 @@ impl ElasticClient {
         });
         Ok(fault.into_iter().collect())
     }
+}
+
+/// URI of the client account.
+pub(super) fn search_uri(ctx: &Context) -> String {
+    let client = &ctx.credentials.client;
+    format!(
+        "http://{}:{}@{}/",
+        client.user,
+        client.password,
+        ctx.endpoint()
+    )
 }
 
 /// The innermost cause: what the kernel said, not what it happened in.
@@ -195,7 +208,7 @@ impl Client for ElasticClient {
     /// Its accounts are files that are rendered before a start.
     fn set_password<'a>(&'a mut self, _login: &'a Login) -> BoxFuture<'a, Result<(), EngineError>> {
         let error = EngineError::Unsupported {
-            engine: ENGINE,
+            engine: self.engine,
             what: "change a password while it runs",
             alternative: "rotate it while the datastore is stopped",
         };

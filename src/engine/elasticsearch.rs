@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::detect::{Program, check_file, parse_version};
-use super::elastic_client::ElasticClient;
+use super::elastic_client::{ElasticClient, search_uri};
 use super::elastic_config::{LOG4J, ROLES, configuration, jvm_options, user_roles, users};
 use super::{
     Advice, Capability, Client, CommandSpec, Context, Detected, Engine, EngineError, Finding,
-    RenderedFile, ThpPolicy, advice, preflight,
+    RenderedFile, ThpPolicy, advice, preflight, search_node,
 };
 use crate::board::Board;
 use crate::config::EngineKind;
@@ -96,6 +96,13 @@ const WORDS: &[(&[&str], &str, &str)] = &[
 #[derive(Debug)]
 pub(super) struct Elasticsearch;
 
+/// What in `dir` only Elasticsearch writes.
+pub(super) fn trace(dir: &Path) -> Option<&'static str> {
+    ["node.lock", "_state", "nodes"]
+        .into_iter()
+        .find(|name| dir.join(name).exists())
+}
+
 impl Engine for Elasticsearch {
     fn kind(&self) -> EngineKind {
         EngineKind::Elasticsearch
@@ -167,19 +174,21 @@ impl Engine for Elasticsearch {
         .collect()
     }
 
-    /// `search-loopback-only`: passwords would cross the network in the clear without TLS.
     fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding> {
-        (!listen.iter().all(IpAddr::is_loopback)).then(|| Finding {
-            rule: "search-loopback-only",
-            blocks: true,
-            message: "elasticsearch would take passwords over the network without TLS".to_owned(),
-            remedy: "listen on 127.0.0.1, and put a TLS proxy before it for other machines"
-                .to_owned(),
-        })
+        preflight::search_loopback("elasticsearch", listen)
     }
 
-    fn check_data(&self, _data_dir: &Path) -> Option<Finding> {
-        None
+    /// `search-data-of-lucid`: it would begin with an empty cluster beside it.
+    fn check_data(&self, data_dir: &Path) -> Option<Finding> {
+        search_node::trace(data_dir).map(|entry| {
+            preflight::foreign_data(
+                "search-data-of-lucid",
+                data_dir,
+                entry,
+                "Lucid's own search engine",
+                "lucid",
+            )
+        })
     }
 
     /// All that it reads from `ES_PATH_CONF`; it adds its keystore there itself, so the
@@ -212,17 +221,11 @@ impl Engine for Elasticsearch {
     }
 
     fn client(&self, ctx: &Context) -> Box<dyn Client> {
-        Box::new(ElasticClient::new(ctx))
+        Box::new(ElasticClient::new(self.kind().name(), ctx))
     }
 
     fn uri(&self, ctx: &Context) -> String {
-        let client = &ctx.credentials.client;
-        format!(
-            "http://{}:{}@{}/",
-            client.user,
-            client.password,
-            ctx.endpoint()
-        )
+        search_uri(ctx)
     }
 
     /// `[2026-01-01T00:00:00,000][ERROR][logger] text`.

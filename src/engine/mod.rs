@@ -21,6 +21,7 @@ mod redis;
 mod redis_client;
 mod redis_config;
 mod redis_info;
+mod search_node;
 mod secantus;
 mod wiredtiger;
 
@@ -36,6 +37,7 @@ use crate::config::{Config, EngineKind, EngineMemory, Role};
 use crate::journal::Level;
 
 pub use error::EngineError;
+pub use search_node::own_program;
 
 /// Database of the document store that probes write to.
 pub const HEALTH_DATABASE: &str = "lucid_health";
@@ -307,6 +309,7 @@ pub fn of(kind: EngineKind) -> &'static dyn Engine {
         EngineKind::Mongod => &mongod::Mongod,
         EngineKind::Redis => &redis::REDIS,
         EngineKind::Valkey => &redis::VALKEY,
+        EngineKind::SearchNode => &search_node::SearchNode,
         EngineKind::Elasticsearch => &elasticsearch::Elasticsearch,
     }
 }

@@ -2,6 +2,7 @@
 //! board, with its source, and refuses before a SIGILL does.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::{Finding, Version};
 use crate::board::Board;
@@ -161,6 +162,39 @@ pub(super) fn loopback(engine: &str, listen: &[IpAddr]) -> Option<Finding> {
             "add 127.0.0.1 to `listen`, or use \"0.0.0.0\"",
         )
     })
+}
+
+/// `search-loopback-only`: passwords would cross the network in the clear without TLS.
+pub(super) fn search_loopback(engine: &str, listen: &[IpAddr]) -> Option<Finding> {
+    (!listen.iter().all(IpAddr::is_loopback)).then(|| {
+        blocking(
+            "search-loopback-only",
+            format!("{engine} would take passwords over the network without TLS"),
+            "listen on 127.0.0.1, and put a TLS proxy before it for other machines",
+        )
+    })
+}
+
+/// A directory that another engine of the same role wrote: `entry` shows it, `writer` wrote it,
+/// `config` is its name in the configuration.
+pub(super) fn foreign_data(
+    rule: &'static str,
+    dir: &Path,
+    entry: &str,
+    writer: &str,
+    config: &str,
+) -> Finding {
+    blocking(
+        rule,
+        format!(
+            "{} holds data of {writer} ({entry}), which this engine cannot read",
+            dir.display()
+        ),
+        &format!(
+            "set datastore.search.engine = \"{config}\" again, or move what the directory holds \
+             elsewhere to begin with an empty store"
+        ),
+    )
 }
 
 #[cfg(test)]

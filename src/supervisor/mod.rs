@@ -245,7 +245,7 @@ impl Supervisor {
     }
 
     /// A datastore's task ends on its own only when its role was disabled. A panic ends the whole
-    /// program in a release build (`panic = "abort"`); systemd starts it again and it adopts.
+    /// program (by a hook that `cli::main` sets); systemd starts it again and it adopts.
     fn ended(&mut self, ended: Result<Role, tokio::task::JoinError>) {
         match ended {
             Ok(role) => {

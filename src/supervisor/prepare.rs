@@ -91,6 +91,7 @@ const fn least_free(engine: EngineKind) -> u64 {
     match engine {
         EngineKind::Secantus | EngineKind::Mongod => 48 * MIB,
         EngineKind::Redis | EngineKind::Valkey => 8 * MIB,
+        EngineKind::SearchNode => 32 * MIB,
         EngineKind::Elasticsearch => 256 * MIB,
     }
 }

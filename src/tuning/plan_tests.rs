@@ -115,6 +115,18 @@ fn elasticsearch_gets_its_map_areas_and_open_files() {
 }
 
 #[test]
+fn the_search_node_of_lucid_asks_for_no_knob_of_its_own() {
+    let names = |engines| wanted(&pi4(), engines);
+    let with: &[Engine] = &[(EngineKind::Redis, None), (EngineKind::SearchNode, None)];
+    assert_eq!(names(with), names(&with[..1]));
+    assert_wanted(
+        &pi4(),
+        with,
+        &[("vm.max_map_count", "-"), ("nofile", "10032")],
+    );
+}
+
+#[test]
 fn swappiness_is_high_only_where_swap_is_in_ram() {
     let config = Config::default();
     let board = pi4();

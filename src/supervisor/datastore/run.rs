@@ -249,6 +249,7 @@ fn line_level(kind: EngineKind) -> fn(&str) -> Level {
         EngineKind::Mongod => |line| engine::of(EngineKind::Mongod).line_level(line),
         EngineKind::Redis => |line| engine::of(EngineKind::Redis).line_level(line),
         EngineKind::Valkey => |line| engine::of(EngineKind::Valkey).line_level(line),
+        EngineKind::SearchNode => |line| engine::of(EngineKind::SearchNode).line_level(line),
         EngineKind::Elasticsearch => |line| engine::of(EngineKind::Elasticsearch).line_level(line),
     }
 }
