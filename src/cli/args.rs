@@ -69,6 +69,12 @@ pub(super) enum Command {
         #[arg(short = 'n', long, default_value_t = 100)]
         lines: usize,
     },
+    /// The embedded search engine; started by the supervisor
+    SearchNode {
+        /// What the supervisor rendered for it
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// The data pool
     Volume {
         #[command(subcommand)]

@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod output;
+mod search_node;
 mod status;
 mod supervise;
 mod take;
@@ -59,6 +60,8 @@ enum CliError {
     #[error(transparent)]
     Lock(#[from] supervisor::LockError),
     #[error(transparent)]
+    Search(#[from] crate::search_node::StartError),
+    #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error("{0}")]
     Credentials(String),
@@ -92,6 +95,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if !matches!(args.command, Command::SearchNode { .. }) {
+        abort_on_panic();
+    }
     let json = args.json;
     let done = match run(args) {
         Ok(done) => done,
@@ -110,6 +116,17 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(done as u8)
+}
+
+/// A panic ends the program at once. A supervisor that lived on without one of its tasks would look
+/// well; systemd starts it anew, and it adopts its engines. The profile does not abort by itself,
+/// since the search node must outlive the panic of one request: its clients share one process.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
 }
 
 fn run(args: Args) -> Result<Done, CliError> {
@@ -137,6 +154,7 @@ fn run(args: Args) -> Result<Done, CliError> {
             follow,
             lines,
         } => block_on(logs(&paths, name, follow, lines, &mut out)),
+        Command::SearchNode { config } => search_node::run(&config),
         Command::Volume {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),
@@ -266,6 +284,7 @@ fn config(
         ConfigCommand::Check => {
             let config = Config::load(&path, file.is_some())?;
             let board = Board::read(Path::new("/"))?;
+            let config = config.on_board(board.memory_bytes);
             MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "file": path, "valid": true }))? {
                 let what = if path.exists() {
@@ -287,6 +306,7 @@ fn config(
                 return Ok(Done::Well);
             }
             let board = Board::read(Path::new("/"))?;
+            let config = config.on_board(board.memory_bytes);
             let plan = MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "config": config, "memory_plan": plan }))? {
                 let text =
@@ -345,4 +365,46 @@ fn man(directory: &Path, out: &mut Out) -> Result<Done, CliError> {
         .map_err(FsError::wrap("write manual pages to", directory))?;
     out.line(&format!("wrote manual pages to {}", directory.display()))?;
     Ok(Done::Well)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_the_search_node_has_its_own_file() {
+        Args::command().debug_assert();
+        let args = Args::try_parse_from(["lucid", "search-node", "--config", "/x"]).unwrap();
+        let Command::SearchNode { config } = args.command else {
+            panic!("{args:?}");
+        };
+        assert_eq!(config, Path::new("/x"));
+        Args::try_parse_from(["lucid", "search-node"]).unwrap_err();
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_ends_the_program() {
+        const CHILD: &str = "LUCID_TEST_PANIC";
+        if std::env::var_os(CHILD).is_some() {
+            abort_on_panic();
+            let thread = std::thread::spawn(|| panic!("a task that is gone"));
+            let _ = thread.join();
+            return;
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cli::tests::a_panic_of_any_thread_ends_the_program",
+            ])
+            .arg("--nocapture")
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let aborted = nix::sys::signal::Signal::SIGABRT as i32;
+        assert_eq!(output.status.signal(), Some(aborted), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("a task that is gone"), "{text}");
+    }
 }
