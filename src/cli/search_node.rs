@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{CliError, Done};
-use crate::search_node;
+use crate::{journal, search_node};
 
 /// Queries are work for the processor: one thread would make every client wait for the slowest.
 const WORKERS: usize = 2;
@@ -13,6 +13,7 @@ const WORKERS: usize = 2;
 const NAME: &std::ffi::CStr = c"lucid-search";
 
 pub(super) fn run(config: &Path) -> Result<Done, CliError> {
+    journal::init_engine();
     // A name is a courtesy; a kernel that refuses it runs the node all the same.
     let _ = nix::sys::prctl::set_name(NAME);
     let runtime = tokio::runtime::Builder::new_multi_thread()

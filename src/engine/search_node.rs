@@ -56,7 +56,11 @@ const WORDS: &[(&[&str], &str, &str)] = &[
         "set an address that the machine has",
     ),
     (
-        &["is damaged"],
+        // Not the end of the log that a kill tore, which is "damaged" as well, and no fault.
+        &[
+            "does not match its checksum",
+            "is damaged; restore the index",
+        ],
         "a file of an index does not hold what was written to it",
         "check the disk (`journalctl -k`, `smartctl -a`), then restore the last good backup; keep \
          a copy of the volume before any repair",
@@ -199,9 +203,9 @@ impl Engine for SearchNode {
         search_uri(ctx)
     }
 
-    /// `LEVEL message`. A panic and what ends the program stand without a level.
+    /// `LEVEL message`, the level right-aligned. A panic and what ends the program stand without a level.
     fn line_level(&self, line: &str) -> Level {
-        match line.split(' ').next() {
+        match line.split_whitespace().next() {
             Some("ERROR" | "lucid:") => Level::Error,
             Some("WARN") => Level::Warn,
             Some("DEBUG") => Level::Debug,
@@ -383,8 +387,8 @@ mod tests {
     #[test]
     fn lines_have_their_level() {
         for (line, level) in [
-            ("INFO listening on 127.0.0.1:9200", Level::Info),
-            ("WARN the last record of the log is torn", Level::Warn),
+            (" INFO ready after 12 ms", Level::Info),
+            (" WARN the last record of the log is torn", Level::Warn),
             ("ERROR segment 1 is damaged", Level::Error),
             ("DEBUG merged 3 segments", Level::Debug),
             ("lucid: Address already in use (os error 98)", Level::Error),
@@ -404,11 +408,19 @@ mod tests {
             ("ERROR disk full: nothing was written", "full"),
             ("lucid: Address already in use (os error 98)", "port"),
             ("ERROR the write-ahead log could not be flushed (x)", "disk"),
-            ("ERROR segment indices/a/0/1.segment is damaged: x", "index"),
+            (
+                "lucid: .: segment a is damaged: part x does not match its checksum; restore",
+                "index",
+            ),
         ] {
             let advice = SearchNode.advise(&[line.to_owned()]).unwrap();
             assert!(advice.cause.contains(cause), "{line}: {advice:?}");
         }
-        assert_eq!(SearchNode.advise(&["INFO stopped".to_owned()]), None);
+        for line in [
+            "INFO stopping",
+            "WARN the last record is torn, or is damaged; it was never acknowledged",
+        ] {
+            assert_eq!(SearchNode.advise(&[line.to_owned()]), None, "{line}");
+        }
     }
 }
