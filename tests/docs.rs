@@ -90,19 +90,19 @@ fn memory_tables() -> String {
     let default = Config::default();
     let mut mongod = Config::default();
     mongod.datastore.document.engine = EngineKind::Mongod;
-    let mut elasticsearch = Config::default();
+    let mut three = Config::default();
+    three.datastore.search.enabled = true;
+    let mut elasticsearch = three.clone();
     elasticsearch.datastore.search.engine = EngineKind::Elasticsearch;
-    let mut two = Config::default();
-    two.datastore.search.enabled = Some(false);
     format!(
-        "### Default: secantus, redis and the search node\n\n{}\n\
+        "### Default: secantus and redis\n\n{}\n\
          ### With `datastore.document.engine = \"mongod\"`\n\n{}\n\
-         ### With `datastore.search.engine = \"elasticsearch\"`\n\n{}\n\
-         ### With `datastore.search.enabled = false`\n\n{}",
+         ### With `datastore.search.enabled = true`\n\n{}\n\
+         ### With `datastore.search.enabled = true` and `engine = \"elasticsearch\"`\n\n{}",
         memory_table(&default, &SIZES),
         memory_table(&mongod, &SIZES),
-        memory_table(&elasticsearch, &SIZES),
-        memory_table(&two, &SIZES)
+        memory_table(&three, &SIZES),
+        memory_table(&elasticsearch, &SIZES)
     )
 }
 
@@ -131,7 +131,7 @@ fn the_memory_tables_are_those_of_the_plan() {
 fn the_smallest_board_fits_as_documented() {
     // MemTotal of tests/boards/zero-2-w.
     let ram = 427_104 * 1024;
-    let mut config = Config::default().on_board(ram);
+    let mut config = Config::default();
     let plan = MemoryPlan::new(&config, ram).unwrap();
     assert_eq!(human_bytes(plan.reserve), "125.1 MiB");
     let max = |role| plan.of(role).map(|memory| human_bytes(memory.max));

@@ -284,7 +284,6 @@ fn config(
         ConfigCommand::Check => {
             let config = Config::load(&path, file.is_some())?;
             let board = Board::read(Path::new("/"))?;
-            let config = config.on_board(board.memory_bytes);
             MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "file": path, "valid": true }))? {
                 let what = if path.exists() {
@@ -306,7 +305,6 @@ fn config(
                 return Ok(Done::Well);
             }
             let board = Board::read(Path::new("/"))?;
-            let config = config.on_board(board.memory_bytes);
             let plan = MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
             if !out.json(&json!({ "config": config, "memory_plan": plan }))? {
                 let text =

@@ -67,7 +67,6 @@ fn take(paths: &Paths, file: &Path) -> Result<bool, CliError> {
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
     let config = Config::parse(&text, file)?;
     let board = Board::read(Path::new("/"))?;
-    let config = config.on_board(board.memory_bytes);
     MemoryPlan::new(&config, board.memory_bytes).map_err(SetupError::Memory)?;
     fsx::create_dir(&paths.etc(), 0o755)?;
     fsx::write_atomic(&paths.config_file(), text.as_bytes(), 0o644)?;

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn the_documented_default_file_names_every_key() {
         let text = toml::to_string(&Config::default()).unwrap();
-        let optional = ["binary =", "enabled =", "memory =", "reserve ="];
+        let optional = ["binary =", "memory =", "reserve ="];
         let keys = text
             .lines()
             .filter_map(|line| line.split_once(" =").map(|(key, _)| key));

@@ -73,10 +73,6 @@ const fn floor(engine: EngineKind) -> u64 {
     }
 }
 
-/// RAM from which search runs when the configuration does not say: what the reserve leaves there
-/// holds the floors of three datastores. A Zero 2 W (417 MiB) has room for two.
-pub(super) const SEARCH_FROM: u64 = 512 * MIB;
-
 /// An eighth of the RAM, at least 256 MiB and at most 1 GiB; on the smallest boards three tenths
 /// of the RAM, so that a Zero 2 W (417 MiB) still carries document store and cache.
 fn default_reserve(ram: u64) -> u64 {
@@ -232,27 +228,19 @@ mod tests {
             // A "1 GB" board shows the kernel about 92 % of it.
             let ram = gib * GIB / 100 * 92;
             let plan = MemoryPlan::new(&Config::default(), ram).unwrap();
-            assert_eq!(plan.shares.len(), 3);
+            assert_eq!(plan.shares.len(), 2);
         }
     }
 
     #[test]
-    fn search_runs_where_there_is_room_for_it_unless_the_file_says_otherwise() {
+    fn the_smallest_board_holds_no_third_datastore_and_says_so() {
         // MemTotal of tests/boards/zero-2-w.
         let zero_2_w = 427_104 * 1024;
-        for (ram, datastores) in [(zero_2_w, 2), (SEARCH_FROM - 1, 2), (SEARCH_FROM, 3)] {
-            let config = Config::default().on_board(ram);
-            let plan = MemoryPlan::new(&config, ram).unwrap();
-            assert_eq!(plan.shares.len(), datastores, "{ram}");
-        }
+        MemoryPlan::new(&Config::default(), zero_2_w).unwrap();
         let mut config = Config::default();
-        config.datastore.search.enabled = Some(true);
-        let error = MemoryPlan::new(&config.on_board(zero_2_w), zero_2_w).unwrap_err();
+        config.datastore.search.enabled = true;
+        let error = MemoryPlan::new(&config, zero_2_w).unwrap_err();
         assert!(error.to_string().contains("64.0 MiB search"), "{error}");
-        let mut config = Config::default();
-        config.datastore.search.enabled = Some(false);
-        let plan = MemoryPlan::new(&config.on_board(GIB), GIB).unwrap();
-        assert_eq!(plan.of(Role::Search), None);
     }
 
     #[test]
@@ -266,6 +254,7 @@ mod tests {
     #[test]
     fn what_cannot_fit_is_refused_with_the_arithmetic() {
         let mut config = Config::default();
+        config.datastore.search.enabled = true;
         config.datastore.search.engine = EngineKind::Elasticsearch;
         let error = MemoryPlan::new(&config, GIB).unwrap_err().to_string();
         for part in [
@@ -300,7 +289,7 @@ mod tests {
             let mut config = Config::default();
             config.datastore.document.enabled = enabled[0];
             config.datastore.cache.enabled = enabled[1];
-            config.datastore.search.enabled = Some(enabled[2]);
+            config.datastore.search.enabled = enabled[2];
             config.datastore.cache.memory = fixed.map(ByteSize);
             config.memory.reserve = reserve.map(ByteSize);
             if mongod {

@@ -248,9 +248,8 @@ pub enum AppendFsync {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Search {
-    /// Whether it runs; as the board has room for it when absent, see [`Config::on_board`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
+    /// Whether it runs.
+    pub enabled: bool,
     /// `lucid` or `elasticsearch`.
     pub engine: EngineKind,
     /// Path of the program.
@@ -376,7 +375,7 @@ impl Default for Cache {
 impl Default for Search {
     fn default() -> Self {
         Self {
-            enabled: None,
+            enabled: false,
             engine: EngineKind::SearchNode,
             binary: None,
             port: 9200,
@@ -452,10 +451,10 @@ impl Config {
     /// What every datastore has, for `role`.
     pub fn common(&self, role: Role) -> Common<'_> {
         macro_rules! common {
-            ($table:expr, $enabled:expr) => {
+            ($table:expr) => {
                 Common {
                     role,
-                    enabled: $enabled,
+                    enabled: $table.enabled,
                     engine: $table.engine,
                     binary: $table.binary.as_deref(),
                     port: $table.port,
@@ -470,20 +469,10 @@ impl Config {
             search,
         } = &self.datastore;
         match role {
-            Role::Document => common!(document, document.enabled),
-            Role::Cache => common!(cache, cache.enabled),
-            Role::Search => common!(search, search.enabled.unwrap_or(true)),
+            Role::Document => common!(document),
+            Role::Cache => common!(cache),
+            Role::Search => common!(search),
         }
-    }
-
-    /// Fills in what depends on the board: search runs where it is not said otherwise and the
-    /// board has room for three datastores.
-    pub fn on_board(mut self, ram: u64) -> Self {
-        self.datastore
-            .search
-            .enabled
-            .get_or_insert(ram >= memory::SEARCH_FROM);
-        self
     }
 
     /// Enabled roles in start order.

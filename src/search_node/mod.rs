@@ -1,19 +1,171 @@
-//! The embedded search engine.
+//! The embedded search engine: the part of Elasticsearch's REST API that Lucid and ordinary
+//! clients use, on a board that cannot carry a JVM.
+//!
+//! What it does not have it refuses by name. A document that was acknowledged is in the
+//! write-ahead log on the disk; what searches see are immutable segments of `tantivy`.
 
-use std::path::Path;
+mod aggs;
+mod analysis;
+mod cluster;
+mod dates;
+mod failure;
+mod http;
+mod mapping;
+mod names;
+mod options;
+mod query;
+mod query_string;
+mod search;
+mod shard;
 
-/// Why the search node does not start.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use cluster::Node;
+use http::{Service, Users};
+use options::Options;
+
+/// The primary term of every index: there is one copy, and it never fails over.
+const PRIMARY_TERM: u64 = 1;
+
+/// How often refreshes, flushes and merges are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often writes that nobody waits for are brought to the disk.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+
+/// Largest body of a request, in bytes, as `http.max_content_length`; less on small boards.
+const MAX_BODY: u64 = 100 << 20;
+
+/// Why the node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// This build is without it.
-    #[error("not built in")]
-    NotBuiltIn,
+    /// The configuration cannot be used.
+    #[error("{}: {cause}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] crate::fsx::FsError),
+    /// The data cannot be opened.
+    #[error("{dir}: {failure}")]
+    Data {
+        /// The directory.
+        dir: String,
+        /// Why.
+        failure: String,
+    },
+    /// An address is taken or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
 }
 
-/// Runs the search node that `config` describes until it is asked to stop.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn run(_config: &Path) -> Result<(), StartError> {
-    std::future::ready(Err(StartError::NotBuiltIn)).await
+/// Runs the node that `config` describes until SIGTERM or SIGINT.
+pub async fn run(config: &Path) -> Result<(), StartError> {
+    let began = Instant::now();
+    let options = Options::load(config)?;
+    let mut term = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut listeners = Vec::new();
+    for address in &options.listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::Listen {
+                address: *address,
+                source,
+            })?;
+        listeners.push(listener);
+    }
+    let (data, cluster, name) = (
+        options.data.clone(),
+        options.cluster_name.clone(),
+        options.node_name.clone(),
+    );
+    let memory = options.memory_bytes;
+    let opened =
+        tokio::task::spawn_blocking(move || Node::open(&data, &cluster, &name, memory)).await;
+    let node = opened
+        .map_err(|error| error.to_string())
+        .and_then(|opened| opened.map_err(|failure| failure.to_string()))
+        .map_err(|failure| StartError::Data {
+            dir: options.data.display().to_string(),
+            failure,
+        })?;
+    let max_body = usize::try_from(MAX_BODY.min(memory.max(16 << 20))).unwrap_or(usize::MAX);
+    let service = Arc::new(Service::new(
+        Arc::clone(&node),
+        Users::new(options.users()),
+        max_body,
+    ));
+    let stop = watch::Sender::new(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let mut stopped = stop.subscribe();
+        let service = Arc::clone(&service);
+        servers.spawn(http::serve(listener, service, async move {
+            // An error means that the sender is gone: it is time to stop as well.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+    }
+    let keeper = tokio::spawn(keep(Arc::clone(&node), stop.subscribe()));
+    tracing::info!(
+        "ready after {} ms: {} indices, listening on {:?}",
+        began.elapsed().as_millis(),
+        node.indices().len(),
+        options.listen
+    );
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let ended = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_secs(5), ended)
+        .await
+        .is_err()
+    {
+        tracing::warn!("some requests were not finished");
+    }
+    let _ = keeper.await;
+    let _ = tokio::task::spawn_blocking(move || node.close()).await;
+    Ok(())
+}
+
+/// Does what is due now and then until it is time to stop.
+async fn keep(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut synced = Instant::now();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        if synced.elapsed() >= SYNC_EVERY {
+            node.log.request_all();
+            synced = Instant::now();
+        }
+        let work = Arc::clone(&node);
+        if let Err(error) = tokio::task::spawn_blocking(move || work.tick()).await {
+            tracing::error!("upkeep met a fault: {error}");
+        }
+    }
 }

@@ -65,9 +65,7 @@ pub fn plan(
 ) -> Result<Plan, SetupError> {
     let default_file = paths.config_file();
     let file = config_file.unwrap_or(&default_file);
-    let config = Config::load(file, config_file.is_some())
-        .map_err(SetupError::Config)?
-        .on_board(board.memory_bytes);
+    let config = Config::load(file, config_file.is_some()).map_err(SetupError::Config)?;
     let memory = MemoryPlan::new(&config, board.memory_bytes)?;
     let limits = if limits {
         let own = fsx::read_text(Path::new("/proc/self/cgroup"), 64 * 1024).unwrap_or_default();

@@ -1,0 +1,271 @@
+//! One index: its definition and its store.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::settings::{self, Flat, Operation, Settings};
+use crate::fsx;
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::mapping::{Mapping, read_document};
+use crate::search_node::shard::{Change, Frame, IndexId, Log, Shard};
+
+/// File with an index's definition.
+const NAME: &str = "index.json";
+
+/// Larger definitions are none.
+const MAX_DEFINITION: u64 = 64 << 20;
+
+/// As it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Definition {
+    /// Its name.
+    pub name: String,
+    /// Its identity, which no other index ever has.
+    pub uuid: String,
+    /// When it was made, in milliseconds since the epoch.
+    pub created: i64,
+    /// Settings by full name.
+    pub settings: Flat,
+    /// Mapping.
+    pub mapping: Value,
+    /// Fields in the order in which they came.
+    pub slots: Vec<String>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uuid: String,
+    /// When it was made, in milliseconds since the epoch.
+    pub created: i64,
+    id: IndexId,
+    dir: PathBuf,
+    settings: RwLock<Arc<Settings>>,
+    mapping: RwLock<Arc<Mapping>>,
+    /// Held while the definition changes.
+    changing: Mutex<()>,
+    /// Its documents.
+    pub shard: Shard,
+    open: AtomicBool,
+    /// When a refresh was last due, for its interval.
+    pub(super) refreshed: Mutex<Instant>,
+}
+
+/// 16 random bytes as Elasticsearch writes them.
+pub(crate) fn new_uuid() -> Outcome<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::internal(format!("no random numbers: {error}")))?;
+    Ok(BASE64.encode(bytes))
+}
+
+fn id_of(uuid: &str) -> Outcome<IndexId> {
+    BASE64
+        .decode(uuid)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| Failure::internal(format!("[{uuid}] is no index uuid")))
+}
+
+impl Index {
+    /// Makes a new index in `indices`, a directory.
+    pub(crate) fn create(indices: &Path, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
+        let dir = indices.join(&definition.uuid);
+        fsx::create_dir(&dir, 0o700)?;
+        let result = save(&dir, &definition)
+            .and_then(|()| Self::from_definition(dir.clone(), definition, log));
+        if result.is_err() {
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        result
+    }
+
+    /// Opens the index in `dir`.
+    pub(crate) fn open(dir: PathBuf, log: &Arc<Log>) -> Outcome<Self> {
+        let definition = Self::definition_in(&dir)?;
+        Self::from_definition(dir, definition, log)
+    }
+
+    /// Reads the definition in `dir`.
+    pub(crate) fn definition_in(dir: &Path) -> Outcome<Definition> {
+        let path = dir.join(NAME);
+        let text = fsx::read_text(&path, MAX_DEFINITION)?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::internal(format!("{}: {error}", path.display())))
+    }
+
+    fn from_definition(dir: PathBuf, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
+        let id = id_of(&definition.uuid)?;
+        let mapping = Arc::new(Mapping::build(definition.mapping, definition.slots)?);
+        let shard = Shard::open(&dir.join("0"), id, Arc::clone(log), Arc::clone(&mapping))?;
+        Ok(Self {
+            name: definition.name,
+            uuid: definition.uuid,
+            created: definition.created,
+            id,
+            dir,
+            settings: RwLock::new(Arc::new(Settings::new(definition.settings))),
+            mapping: RwLock::new(mapping),
+            changing: Mutex::new(()),
+            shard,
+            open: AtomicBool::new(true),
+            refreshed: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Its identity in the log.
+    pub(crate) fn id(&self) -> IndexId {
+        self.id
+    }
+
+    /// Where its files lie.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its settings now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its mapping now.
+    pub(crate) fn mapping(&self) -> Arc<Mapping> {
+        Arc::clone(&self.mapping.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Its definition, to be stored or shown.
+    pub(crate) fn definition(&self) -> Definition {
+        let mapping = self.mapping();
+        Definition {
+            name: self.name.clone(),
+            uuid: self.uuid.clone(),
+            created: self.created,
+            settings: self.settings().flat.clone(),
+            mapping: mapping.json().clone(),
+            slots: mapping.slots().to_vec(),
+        }
+    }
+
+    /// Refuses an operation on a closed index, or one that a block forbids.
+    pub(crate) fn check(&self, operation: Operation) -> Outcome<()> {
+        if !self.is_open() && operation != Operation::Metadata {
+            return Err(Failure::new(400, "index_closed_exception", "closed")
+                .with("index", self.name.clone()));
+        }
+        self.settings().check_block(&self.name, operation)
+    }
+
+    /// Adds fields to the mapping.
+    pub(crate) fn add_fields(&self, more: &Value) -> Outcome<Arc<Mapping>> {
+        let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.mapping();
+        let merged = old.merged(more)?;
+        if merged.json() == old.json() {
+            return Ok(old);
+        }
+        let mapping = Arc::new(merged);
+        let definition = Definition {
+            mapping: mapping.json().clone(),
+            slots: mapping.slots().to_vec(),
+            ..self.definition()
+        };
+        save(&self.dir, &definition)?;
+        self.shard.set_mapping(Arc::clone(&mapping))?;
+        *self.mapping.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&mapping);
+        Ok(mapping)
+    }
+
+    /// Changes settings; a null takes one away.
+    pub(crate) fn change_settings(&self, changes: &Value, keep: bool) -> Outcome<()> {
+        let changes = settings::flatten(changes)?;
+        settings::check(&changes, true)?;
+        let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flat = self.settings().flat.clone();
+        for (key, value) in changes {
+            match value {
+                Some(_) if keep && flat.contains_key(&key) => {}
+                Some(value) => {
+                    flat.insert(key, value);
+                }
+                None => {
+                    flat.remove(&key);
+                }
+            }
+        }
+        let definition = Definition {
+            settings: flat.clone(),
+            ..self.definition()
+        };
+        save(&self.dir, &definition)?;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings::new(flat));
+        Ok(())
+    }
+
+    /// Reads a document under the mapping, which gets the fields that it lacks.
+    pub(crate) fn read(&self, id: &str, source: Arc<[u8]>) -> Outcome<Change> {
+        let json: Value = serde_json::from_slice(&source).map_err(|error| {
+            Failure::document(format!(
+                "[{}:{}] failed to parse document with id '{id}': {error}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let mut mapping = self.mapping();
+        // Fields of a field that was just added may be new again; objects end at some depth.
+        for _ in 0..4 {
+            let parsed = read_document(&mapping, id, &json, &source)?;
+            match parsed.new_fields {
+                None => return Ok(Change::Index { source, parsed }),
+                Some(fields) => mapping = self.add_fields(&fields)?,
+            }
+        }
+        Err(Failure::document(format!(
+            "failed to parse document with id '{id}': its fields do not settle"
+        )))
+    }
+
+    /// Applies what the log has and the segments do not.
+    pub(crate) fn replay(&self, frame: &Frame<'_>) -> Outcome<u64> {
+        let mut applied = 0;
+        for op in &frame.operations {
+            if op.seq < self.shard.next_seq() {
+                continue;
+            }
+            let change = match op.source {
+                None => Change::Delete,
+                Some(source) => self.read(op.id, source.into())?,
+            };
+            self.shard.replay(op, change)?;
+            applied += 1;
+        }
+        Ok(applied)
+    }
+}
+
+fn save(dir: &Path, definition: &Definition) -> Outcome<()> {
+    let text = serde_json::to_vec(definition).map_err(|e| Failure::internal(e.to_string()))?;
+    fsx::write_atomic(&dir.join(NAME), &text, 0o600)?;
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! Tables for people.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::info::{disk, resident, shards};
+use super::request::{Reply, Request};
+use crate::search_node::cluster::{Lenience, Node, now_millis};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::names;
+use crate::search_node::search::{self, Source};
+use crate::units::human_bytes;
+
+/// Columns by name, and rows.
+struct Table {
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
+    request.known(&[
+        "allow_no_indices",
+        "bytes",
+        "expand_wildcards",
+        "h",
+        "health",
+        "help",
+        "ignore_unavailable",
+        "include_unloaded_segments",
+        "local",
+        "pri",
+        "s",
+        "time",
+        "v",
+    ])?;
+    let table = match path {
+        ["indices", rest @ ..] => indices(node, request, rest)?,
+        ["health"] => health(node),
+        ["nodes"] => nodes(node),
+        ["aliases", rest @ ..] => aliases(node, rest),
+        ["count", rest @ ..] => count(node, rest)?,
+        ["allocation", ..] => allocation(node, request)?,
+        [other, ..] => return Err(Failure::unsupported(format!("_cat/{other}"))),
+        [] => {
+            return Ok(Reply::Text(200, "=^.^=\n/_cat/aliases\n/_cat/allocation\n/_cat/count\n/_cat/health\n/_cat/indices\n/_cat/nodes\n".to_owned()));
+        }
+    };
+    table.show(request)
+}
+
+impl Table {
+    fn show(mut self, request: &Request) -> Outcome<Reply> {
+        if let Some(keys) = request.param("s") {
+            for key in keys.split(',').rev() {
+                let (name, descending) = match key.split_once(':') {
+                    Some((name, order)) => (name, order == "desc"),
+                    None => (key, false),
+                };
+                let Some(at) = self.columns.iter().position(|column| *column == name) else {
+                    return Err(Failure::illegal(format!(
+                        "Unable to sort by unknown sort key `{name}`"
+                    )));
+                };
+                self.rows.sort_by(|a, b| {
+                    let order = match (a[at].parse::<f64>(), b[at].parse::<f64>()) {
+                        (Ok(a), Ok(b)) => a.total_cmp(&b),
+                        _ => a[at].cmp(&b[at]),
+                    };
+                    if descending { order.reverse() } else { order }
+                });
+            }
+        }
+        let chosen: Vec<usize> = match request.param("h") {
+            None => (0..self.columns.len()).collect(),
+            Some(patterns) => patterns
+                .split(',')
+                .flat_map(|pattern| {
+                    let columns = self.columns.iter().enumerate();
+                    columns
+                        .filter(move |(_, name)| names::matches(pattern, name))
+                        .map(|(at, _)| at)
+                })
+                .collect(),
+        };
+        if request.param("format") == Some("json") {
+            let rows: Vec<Value> = self
+                .rows
+                .iter()
+                .map(|row| {
+                    let cells = chosen
+                        .iter()
+                        .map(|at| (self.columns[*at].to_owned(), row[*at].clone().into()));
+                    Value::Object(cells.collect::<Map<_, _>>())
+                })
+                .collect();
+            return Ok(Reply::ok(rows.into()));
+        }
+        if let Some(other) = request.param("format").filter(|format| *format != "text") {
+            return Err(Failure::unsupported(format!("[format: {other}]")));
+        }
+        let mut rows: Vec<Vec<&str>> = Vec::new();
+        if request.flag("v", false)? {
+            rows.push(chosen.iter().map(|at| self.columns[*at]).collect());
+        }
+        rows.extend(
+            self.rows
+                .iter()
+                .map(|row| chosen.iter().map(|at| row[*at].as_str()).collect()),
+        );
+        let widths: Vec<usize> = (0..chosen.len())
+            .map(|column| {
+                rows.iter()
+                    .map(|row| row[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for row in rows {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            text.push_str(cells.join(" ").trim_end());
+            text.push('\n');
+        }
+        Ok(Reply::Text(200, text))
+    }
+}
+
+/// A size as the request wants it.
+fn size(request: &Request, bytes: u64) -> Outcome<String> {
+    let unit = match request.param("bytes") {
+        None => {
+            return Ok(human_bytes(bytes)
+                .replace(' ', "")
+                .replace("iB", "b")
+                .to_lowercase());
+        }
+        Some("b") => 1,
+        Some("kb" | "k") => 1 << 10,
+        Some("mb" | "m") => 1 << 20,
+        Some("gb" | "g") => 1 << 30,
+        Some(other) => return Err(Failure::illegal(format!("unknown unit [{other}]"))),
+    };
+    Ok((bytes / unit).to_string())
+}
+
+fn indices(node: &Node, request: &Request, rest: &[&str]) -> Outcome<Table> {
+    let columns = vec![
+        "health",
+        "status",
+        "index",
+        "uuid",
+        "pri",
+        "rep",
+        "docs.count",
+        "docs.deleted",
+        "store.size",
+        "pri.store.size",
+    ];
+    let lenience = Lenience {
+        closed: true,
+        ..request.lenience()?
+    };
+    let mut rows = Vec::new();
+    for target in node.resolve(rest.first().copied().unwrap_or("*"), lenience)? {
+        let index = target.index;
+        let replicas = index.settings().replicas;
+        let health = if replicas > 0 { "yellow" } else { "green" };
+        if request
+            .param("health")
+            .is_some_and(|wanted| wanted != health)
+        {
+            continue;
+        }
+        let view = index.shard.view();
+        let bytes = size(request, view.bytes)?;
+        rows.push(vec![
+            health.to_owned(),
+            if index.is_open() { "open" } else { "close" }.to_owned(),
+            index.name.clone(),
+            index.uuid.clone(),
+            "1".to_owned(),
+            replicas.to_string(),
+            view.docs.to_string(),
+            view.deleted.to_string(),
+            bytes.clone(),
+            bytes,
+        ]);
+    }
+    Ok(Table { columns, rows })
+}
+
+fn clock(millis: i64) -> (String, String) {
+    let seconds = millis / 1000;
+    let day = seconds.rem_euclid(86_400);
+    (
+        seconds.to_string(),
+        format!("{:02}:{:02}:{:02}", day / 3600, day / 60 % 60, day % 60),
+    )
+}
+
+fn health(node: &Node) -> Table {
+    let (active, waiting) = shards(node);
+    let (epoch, time) = clock(now_millis());
+    let percent = if active + waiting == 0 {
+        100.0
+    } else {
+        active as f64 * 100.0 / (active + waiting) as f64
+    };
+    Table {
+        columns: vec![
+            "epoch",
+            "timestamp",
+            "cluster",
+            "status",
+            "node.total",
+            "node.data",
+            "shards",
+            "pri",
+            "relo",
+            "init",
+            "unassign",
+            "pending_tasks",
+            "max_task_wait_time",
+            "active_shards_percent",
+        ],
+        rows: vec![vec![
+            epoch,
+            time,
+            node.cluster_name.clone(),
+            node.health().to_owned(),
+            "1".to_owned(),
+            "1".to_owned(),
+            active.to_string(),
+            active.to_string(),
+            "0".to_owned(),
+            "0".to_owned(),
+            waiting.to_string(),
+            "0".to_owned(),
+            "-".to_owned(),
+            format!("{percent:.1}%"),
+        ]],
+    }
+}
+
+fn nodes(node: &Node) -> Table {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let mut load = load.split_whitespace().map(str::to_owned);
+    let mut next = || load.next().unwrap_or_default();
+    Table {
+        columns: vec![
+            "ip",
+            "ram.current",
+            "load_1m",
+            "load_5m",
+            "load_15m",
+            "node.role",
+            "master",
+            "name",
+        ],
+        rows: vec![vec![
+            "127.0.0.1".to_owned(),
+            human_bytes(resident()),
+            next(),
+            next(),
+            next(),
+            "dim".to_owned(),
+            "*".to_owned(),
+            node.name.clone(),
+        ]],
+    }
+}
+
+fn aliases(node: &Node, rest: &[&str]) -> Table {
+    let pattern = rest.first().copied().unwrap_or("*");
+    let mut rows = Vec::new();
+    for (index, entry) in node.state().indices {
+        for (alias, of) in entry.aliases {
+            if pattern
+                .split(',')
+                .any(|pattern| names::matches(pattern, &alias))
+            {
+                rows.push(vec![
+                    alias,
+                    index.clone(),
+                    if of.filter.is_some() { "*" } else { "-" }.to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    of.is_write_index
+                        .map_or_else(|| "-".to_owned(), |flag| flag.to_string()),
+                ]);
+            }
+        }
+    }
+    Table {
+        columns: vec![
+            "alias",
+            "index",
+            "filter",
+            "routing.index",
+            "routing.search",
+            "is_write_index",
+        ],
+        rows,
+    }
+}
+
+fn count(node: &Node, rest: &[&str]) -> Outcome<Table> {
+    let sources: Vec<Source> = node
+        .resolve(rest.first().copied().unwrap_or("*"), Lenience::default())?
+        .into_iter()
+        .map(|target| Source {
+            view: target.index.shard.view(),
+            index: target.index,
+            filters: target.filters,
+        })
+        .collect();
+    let (epoch, time) = clock(now_millis());
+    Ok(Table {
+        columns: vec!["epoch", "timestamp", "count"],
+        rows: vec![vec![
+            epoch,
+            time,
+            search::count(&sources, None)?.to_string(),
+        ]],
+    })
+}
+
+fn allocation(node: &Node, request: &Request) -> Outcome<Table> {
+    let (total, free) = disk(node)?;
+    let used = total.saturating_sub(free);
+    let (active, _) = shards(node);
+    let bytes = node
+        .indices()
+        .iter()
+        .map(|index| index.shard.view().bytes)
+        .sum();
+    let percent = used.saturating_mul(100).checked_div(total).unwrap_or(0);
+    Ok(Table {
+        columns: vec![
+            "shards",
+            "disk.indices",
+            "disk.used",
+            "disk.avail",
+            "disk.total",
+            "disk.percent",
+            "host",
+            "ip",
+            "node",
+        ],
+        rows: vec![vec![
+            active.to_string(),
+            size(request, bytes)?,
+            size(request, used)?,
+            size(request, free)?,
+            size(request, total)?,
+            percent.to_string(),
+            "127.0.0.1".to_owned(),
+            "127.0.0.1".to_owned(),
+            node.name.clone(),
+        ]],
+    })
+}

@@ -1,0 +1,530 @@
+//! Indices: making, deleting, mappings, settings, maintenance.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use super::blocking;
+use super::request::{Reply, Request};
+use crate::search_node::analysis::Analyzer;
+use crate::search_node::cluster::settings::{self, Operation};
+use crate::search_node::cluster::{Index, Lenience, Node};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::mapping::{Kind, Mapping};
+use crate::search_node::names;
+
+/// Parameters that say which indices are meant.
+const WHICH: &[&str] = &["allow_no_indices", "expand_wildcards", "ignore_unavailable"];
+
+fn known(request: &Request, more: &[&str]) -> Outcome<()> {
+    request.known(&[WHICH, more].concat())
+}
+
+fn resolve(node: &Node, name: &str, lenience: Lenience) -> Outcome<Vec<Arc<Index>>> {
+    let targets = node.resolve(name, lenience)?;
+    Ok(targets.into_iter().map(|target| target.index).collect())
+}
+
+pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
+    let (name, rest) = match path {
+        [first, rest @ ..] if first.starts_with('_') && *first != "_all" => {
+            ("*", [&[*first][..], rest].concat())
+        }
+        [first, rest @ ..] => (*first, rest.to_vec()),
+        [] => ("*", Vec::new()),
+    };
+    match (request.method.as_str(), rest.as_slice()) {
+        ("PUT", []) => {
+            request.known(&["wait_for_active_shards"])?;
+            let (work, owned, body) = (Arc::clone(node), name.to_owned(), request.json()?);
+            let index = blocking(move || work.create(&owned, &body)).await?;
+            Ok(Reply::ok(
+                json!({"acknowledged": true, "shards_acknowledged": true, "index": index.name}),
+            ))
+        }
+        ("HEAD", []) => {
+            known(request, &["flat_settings", "include_defaults", "local"])?;
+            let lenience = Lenience {
+                allow_no_indices: false,
+                closed: true,
+                ..request.lenience()?
+            };
+            Ok(Reply::Status(if node.resolve(name, lenience).is_ok() {
+                200
+            } else {
+                404
+            }))
+        }
+        ("GET", []) => {
+            known(
+                request,
+                &["features", "flat_settings", "include_defaults", "local"],
+            )?;
+            show_all(node, request, name)
+        }
+        ("DELETE", []) => delete(node, request, name).await,
+        ("GET", ["_mapping" | "_mappings"]) => {
+            known(request, &["local"])?;
+            each(
+                node,
+                request,
+                name,
+                |index| json!({"mappings": index.mapping().json()}),
+            )
+        }
+        ("PUT" | "POST", ["_mapping" | "_mappings"]) => put_mapping(node, request, name).await,
+        ("GET", ["_mapping", "field", fields]) => {
+            known(request, &["include_defaults", "local"])?;
+            field_mapping(node, request, name, fields)
+        }
+        ("GET", ["_settings", rest @ ..]) => {
+            known(request, &["flat_settings", "include_defaults", "local"])?;
+            let names: Vec<String> = rest
+                .iter()
+                .flat_map(|list| list.split(','))
+                .map(str::to_owned)
+                .collect();
+            let flat = request.flag("flat_settings", false)?;
+            each(
+                node,
+                request,
+                name,
+                |index| json!({"settings": show_settings(index, &names, flat)}),
+            )
+        }
+        ("PUT", ["_settings"]) => {
+            known(request, &["flat_settings", "preserve_existing", "reopen"])?;
+            let body = request.json()?;
+            let body = body.get("settings").cloned().unwrap_or(body);
+            let keep = request.flag("preserve_existing", false)?;
+            let indices = resolve(
+                node,
+                name,
+                Lenience {
+                    allow_no_indices: false,
+                    closed: true,
+                    ..request.lenience()?
+                },
+            )?;
+            blocking(move || {
+                for index in indices {
+                    index.change_settings(&body, keep)?;
+                }
+                Ok(Reply::acknowledged())
+            })
+            .await
+        }
+        ("PUT", ["_block", block]) => {
+            if !["metadata", "read", "read_only", "write"].contains(block) {
+                return Err(Failure::illegal(format!("no block named [{block}]")));
+            }
+            let indices = resolve(
+                node,
+                name,
+                Lenience {
+                    allow_no_indices: false,
+                    ..request.lenience()?
+                },
+            )?;
+            let mut setting = Map::new();
+            setting.insert(format!("index.blocks.{block}"), true.into());
+            let setting = Value::Object(setting);
+            blocking(move || {
+                let mut shown = Vec::new();
+                for index in indices {
+                    index.change_settings(&setting, false)?;
+                    shown.push(json!({"name": index.name, "blocked": true}));
+                }
+                Ok(Reply::ok(
+                    json!({"acknowledged": true, "shards_acknowledged": true, "indices": shown}),
+                ))
+            })
+            .await
+        }
+        ("POST", [verb @ ("_open" | "_close")]) => {
+            open_close(node, request, name, *verb == "_close").await
+        }
+        ("POST" | "GET", ["_refresh"]) => {
+            maintain(node, request, name, |_, index| index.shard.refresh()).await
+        }
+        ("POST" | "GET", ["_flush"]) => {
+            known(request, &["force", "wait_if_ongoing"])?;
+            maintain(node, request, name, |node, index| {
+                index.shard.flush()?;
+                node.log.cut()?;
+                node.release_log();
+                Ok(())
+            })
+            .await
+        }
+        ("POST", ["_forcemerge"]) => {
+            known(
+                request,
+                &[
+                    "flush",
+                    "max_num_segments",
+                    "only_expunge_deletes",
+                    "wait_for_completion",
+                ],
+            )?;
+            let wanted = request.count("max_num_segments")?.unwrap_or(1).max(1);
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+            let expunge = request.flag("only_expunge_deletes", false)?;
+            maintain(node, request, name, move |_, index| {
+                index.shard.force_merge(wanted, expunge)
+            })
+            .await
+        }
+        ("GET", ["_stats", ..]) => {
+            known(request, &["level", "metric"])?;
+            stats(node, request, name)
+        }
+        _ => Err(super::no_handler(request)),
+    }
+}
+
+fn each(
+    node: &Node,
+    request: &Request,
+    name: &str,
+    show: impl Fn(&Index) -> Value,
+) -> Outcome<Reply> {
+    let lenience = Lenience {
+        closed: true,
+        ..request.lenience()?
+    };
+    let shown: Map<String, Value> = resolve(node, name, lenience)?
+        .into_iter()
+        .map(|index| (index.name.clone(), show(&index)))
+        .collect();
+    Ok(Reply::ok(Value::Object(shown)))
+}
+
+/// Settings with those that the node sets itself.
+fn show_settings(index: &Index, names: &[String], flat: bool) -> Value {
+    let mut all = index.settings().flat.clone();
+    for (key, value) in [
+        ("index.creation_date", index.created.to_string()),
+        ("index.provided_name", index.name.clone()),
+        ("index.uuid", index.uuid.clone()),
+        ("index.version.created", "8500003".to_owned()),
+    ] {
+        all.insert(key.to_owned(), value);
+    }
+    let chosen = settings::select(&all, names);
+    if flat {
+        return chosen
+            .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+            .collect::<Map<_, _>>()
+            .into();
+    }
+    settings::nest(chosen)
+}
+
+fn show_all(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
+    let flat = request.flag("flat_settings", false)?;
+    let state = node.state();
+    each(node, request, name, |index| {
+        let aliases: Map<String, Value> = state
+            .indices
+            .get(&index.name)
+            .into_iter()
+            .flat_map(|entry| &entry.aliases)
+            .map(|(alias, of)| (alias.clone(), crate::search_node::cluster::show_alias(of)))
+            .collect();
+        json!({
+            "aliases": aliases,
+            "mappings": index.mapping().json(),
+            "settings": show_settings(index, &[], flat),
+        })
+    })
+}
+
+async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
+    known(request, &[])?;
+    // A slip of the pen must not delete everything (action.destructive_requires_name).
+    if name.contains('*') || name == "_all" {
+        return Err(Failure::illegal(
+            "Wildcard expressions or all indices are not allowed",
+        ));
+    }
+    let mut indices = Vec::new();
+    for part in name.split(',') {
+        let aliased = node
+            .state()
+            .indices
+            .values()
+            .any(|entry| entry.aliases.contains_key(part));
+        if aliased {
+            return Err(Failure::illegal(format!(
+                "The provided expression [{part}] matches an alias, specify the corresponding concrete indices instead."
+            )));
+        }
+        let broken = node.broken().contains_key(part);
+        if broken {
+            indices.push(part.to_owned());
+            continue;
+        }
+        let lenience = Lenience {
+            closed: true,
+            ..request.lenience()?
+        };
+        indices.extend(
+            resolve(node, part, lenience)?
+                .into_iter()
+                .map(|index| index.name.clone()),
+        );
+    }
+    let node = Arc::clone(node);
+    blocking(move || {
+        for name in indices {
+            node.delete(&name)?;
+        }
+        Ok(Reply::acknowledged())
+    })
+    .await
+}
+
+async fn put_mapping(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
+    known(request, &["write_index_only"])?;
+    let body = request.json()?;
+    let indices = resolve(
+        node,
+        name,
+        Lenience {
+            allow_no_indices: false,
+            ..request.lenience()?
+        },
+    )?;
+    blocking(move || {
+        // All or none: a conflict in one leaves the others as they are.
+        for index in &indices {
+            index.check(Operation::Metadata)?;
+            index.mapping().merged(&body)?;
+        }
+        for index in &indices {
+            index.add_fields(&body)?;
+        }
+        Ok(Reply::acknowledged())
+    })
+    .await
+}
+
+fn field_mapping(node: &Node, request: &Request, name: &str, fields: &str) -> Outcome<Reply> {
+    each(node, request, name, |index| {
+        let mapping: Arc<Mapping> = index.mapping();
+        let mut shown = Map::new();
+        for leaf in mapping.leaves() {
+            if fields
+                .split(',')
+                .any(|pattern| names::matches(pattern, &leaf.path))
+            {
+                let last = leaf.path.rsplit('.').next().unwrap_or_default();
+                let mut inner = Map::new();
+                inner.insert(last.to_owned(), json!({"type": leaf.kind.name()}));
+                shown.insert(
+                    leaf.path.clone(),
+                    json!({"full_name": leaf.path, "mapping": inner}),
+                );
+            }
+        }
+        json!({"mappings": shown})
+    })
+}
+
+async fn open_close(
+    node: &Arc<Node>,
+    request: &Request,
+    name: &str,
+    close: bool,
+) -> Outcome<Reply> {
+    known(request, &["wait_for_active_shards"])?;
+    let lenience = Lenience {
+        closed: !close,
+        allow_no_indices: false,
+        ..request.lenience()?
+    };
+    let indices = resolve(node, name, lenience)?;
+    let node = Arc::clone(node);
+    blocking(move || {
+        let mut shown = Map::new();
+        for index in &indices {
+            if close {
+                index.shard.flush()?;
+            }
+            shown.insert(index.name.clone(), json!({"closed": close}));
+        }
+        node.change(|state| {
+            for index in &indices {
+                if let Some(entry) = state.indices.get_mut(&index.name) {
+                    entry.closed = close;
+                }
+            }
+            Ok(())
+        })?;
+        let mut answer = json!({"acknowledged": true, "shards_acknowledged": true});
+        if close {
+            answer["indices"] = Value::Object(shown);
+        }
+        Ok(Reply::ok(answer))
+    })
+    .await
+}
+
+async fn maintain(
+    node: &Arc<Node>,
+    request: &Request,
+    name: &str,
+    work: impl Fn(&Node, &Index) -> Outcome<()> + Send + 'static,
+) -> Outcome<Reply> {
+    let lenience = Lenience {
+        hidden: name == "*",
+        ..request.lenience()?
+    };
+    let indices = resolve(node, name, lenience)?;
+    let node = Arc::clone(node);
+    blocking(move || {
+        for index in &indices {
+            work(&node, index)?;
+        }
+        let shards = indices.len();
+        Ok(Reply::ok(
+            json!({"_shards": {"total": shards, "successful": shards, "failed": 0}}),
+        ))
+    })
+    .await
+}
+
+/// Figures of one index.
+pub(super) fn figures(index: &Index) -> Value {
+    let view = index.shard.view();
+    let counters = &index.shard.counters;
+    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "docs": {"count": view.docs, "deleted": view.deleted},
+        "shard_stats": {"total_count": 1},
+        "store": {"size_in_bytes": view.bytes, "reserved_in_bytes": 0},
+        "indexing": {
+            "index_total": get(&counters.indexed),
+            "index_time_in_millis": get(&counters.index_micros) / 1000,
+            "delete_total": get(&counters.deleted),
+        },
+        "get": {"total": get(&counters.gets)},
+        "search": {
+            "query_total": get(&counters.searches),
+            "query_time_in_millis": get(&counters.search_micros) / 1000,
+        },
+        "merges": {"total": get(&counters.merges)},
+        "refresh": {"total": get(&counters.refreshes)},
+        "flush": {"total": get(&counters.flushes)},
+        "segments": {"count": view.parts.len(), "memory_in_bytes": index.shard.memory()},
+    })
+}
+
+fn stats(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
+    let indices = resolve(
+        node,
+        name,
+        Lenience {
+            hidden: name == "*",
+            ..request.lenience()?
+        },
+    )?;
+    let mut all = json!({});
+    let mut shown = Map::new();
+    for index in &indices {
+        let figures = figures(index);
+        add(&mut all, &figures);
+        shown.insert(
+            index.name.clone(),
+            json!({"uuid": index.uuid, "primaries": figures, "total": figures}),
+        );
+    }
+    let shards = indices.len();
+    Ok(Reply::ok(json!({
+        "_shards": {"total": shards, "successful": shards, "failed": 0},
+        "_all": {"primaries": all, "total": all},
+        "indices": shown,
+    })))
+}
+
+/// Adds numbers of the same name.
+pub(super) fn add(sum: &mut Value, more: &Value) {
+    let Some(more) = more.as_object() else { return };
+    for (key, value) in more {
+        match value {
+            Value::Object(_) => {
+                if sum.get(key).is_none() {
+                    sum[key] = json!({});
+                }
+                add(&mut sum[key], value);
+            }
+            value => {
+                let total = sum[key].as_u64().unwrap_or(0) + value.as_u64().unwrap_or(0);
+                sum[key] = total.into();
+            }
+        }
+    }
+}
+
+pub(super) fn analyze(node: &Node, request: &Request) -> Outcome<Reply> {
+    request.known(&["index"])?;
+    let body = request.json()?;
+    let named = |analyzer: &str| {
+        Analyzer::from_name(analyzer)
+            .ok_or_else(|| Failure::illegal(format!("failed to find global analyzer [{analyzer}]")))
+    };
+    for key in body.as_object().into_iter().flatten().map(|(key, _)| key) {
+        if !["analyzer", "field", "text"].contains(&key.as_str()) {
+            return Err(Failure::unsupported(format!("[{key}] of _analyze")));
+        }
+    }
+    let analyzer = match (
+        body["analyzer"].as_str(),
+        body["field"].as_str(),
+        request.path.as_slice(),
+    ) {
+        (Some(analyzer), ..) => named(analyzer)?,
+        (None, Some(field), [name, _]) => {
+            let mapping = node.one(name)?.mapping();
+            match mapping.leaf(field) {
+                Some(leaf) if leaf.kind == Kind::Text => leaf.analyzer,
+                Some(_) => Analyzer::Keyword,
+                None => Analyzer::Standard,
+            }
+        }
+        _ => Analyzer::Standard,
+    };
+    let texts: Vec<&str> = match &body["text"] {
+        Value::String(text) => vec![text],
+        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
+        _ => return Err(Failure::illegal("[text] is missing")),
+    };
+    let mut tokens = Vec::new();
+    let mut position = 0;
+    let mut start = 0;
+    for text in texts {
+        // Offsets count characters of UTF-16, as in Java.
+        let utf16 = |bytes: usize| start + text[..bytes].encode_utf16().count();
+        let mut last = 0;
+        for token in analyzer.tokens(text) {
+            let kind = if token.text.chars().all(|c| c.is_ascii_digit()) {
+                "<NUM>"
+            } else {
+                "<ALPHANUM>"
+            };
+            last = token.position + 1;
+            tokens.push(json!({
+                "token": token.text,
+                "start_offset": utf16(token.from),
+                "end_offset": utf16(token.to),
+                "type": if analyzer == Analyzer::Standard || analyzer == Analyzer::English { kind } else { "word" },
+                "position": position + token.position,
+            }));
+        }
+        position += last + 100;
+        start = utf16(text.len()) + 1;
+    }
+    Ok(Reply::ok(json!({"tokens": tokens})))
+}

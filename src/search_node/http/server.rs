@@ -1,0 +1,217 @@
+//! Connections, and what every request goes through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::request::{Reply, Request, read_uri};
+use super::security::Users;
+use super::{no_handler, route};
+use crate::search_node::cluster::Node;
+use crate::search_node::failure::{Failure, Outcome};
+
+/// Requests at work at once; more wait.
+const AT_ONCE: usize = 8;
+
+/// Requests that wait at most; beyond that they are refused with 429.
+const WAITING: usize = 1000;
+
+/// A request that takes longer is given up.
+const REQUEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// What requests are answered from.
+#[derive(Debug)]
+pub(crate) struct Service {
+    node: Arc<Node>,
+    users: Users,
+    /// Largest body, in bytes.
+    max_body: usize,
+    places: Semaphore,
+    queue: Semaphore,
+}
+
+impl Service {
+    /// Of `node` for `users`; bodies may have up to `max_body` bytes.
+    pub(crate) fn new(node: Arc<Node>, users: Users, max_body: usize) -> Self {
+        Self {
+            node,
+            users,
+            max_body,
+            places: Semaphore::new(AT_ONCE),
+            queue: Semaphore::new(WAITING),
+        }
+    }
+}
+
+/// Answers on `listener` until `stop` is ready, then ends after the requests at work.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new().fallback(answer).with_state(service);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn answer(
+    State(service): State<Arc<Service>>,
+    request: axum::extract::Request,
+) -> Response<Body> {
+    let is_head = request.method() == axum::http::Method::HEAD;
+    let accept = request.headers().get(header::ACCEPT).cloned();
+    let (reply, shaped_by) = read_and_route(&service, request).await;
+    let shaped = match (reply, &shaped_by) {
+        (Ok(reply), Some(request)) => request.shape(reply),
+        (Ok(reply), None) => plain(reply),
+        (Err(failure), _) => Err(failure),
+    };
+    let (status, kind, body) = match shaped {
+        Ok(shaped) => shaped,
+        Err(failure) => (
+            failure.status,
+            "application/json",
+            failure.body().to_string().into_bytes(),
+        ),
+    };
+    let mut response = Response::new(if is_head {
+        Body::empty()
+    } else {
+        Body::from(body)
+    });
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(
+        "x-elastic-product",
+        HeaderValue::from_static("Elasticsearch"),
+    );
+    headers.insert(header::CONTENT_TYPE, content_type(kind, accept.as_ref()));
+    if status == 401 {
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"security\", charset=\"UTF-8\""),
+        );
+    }
+    response
+}
+
+fn plain(reply: Reply) -> Outcome<(u16, &'static str, Vec<u8>)> {
+    match reply {
+        Reply::Json(status, value) => {
+            Ok((status, "application/json", value.to_string().into_bytes()))
+        }
+        _ => Err(Failure::internal("an answer without a request")),
+    }
+}
+
+/// Clients that ask for the versioned media type get it.
+fn content_type(kind: &'static str, accept: Option<&HeaderValue>) -> HeaderValue {
+    const VERSIONED: &str = "application/vnd.elasticsearch+json;compatible-with=8";
+    let versioned = accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("vnd.elasticsearch+json"));
+    if versioned && kind == "application/json" {
+        HeaderValue::from_static(VERSIONED)
+    } else {
+        HeaderValue::from_static(kind)
+    }
+}
+
+async fn read_and_route(
+    service: &Service,
+    request: axum::extract::Request,
+) -> (Outcome<Reply>, Option<Request>) {
+    let request = match read(service, request).await {
+        Ok(request) => request,
+        Err(failure) => return (Err(failure), None),
+    };
+    let Ok(_queued) = service.queue.try_acquire() else {
+        return (Err(overloaded()), None);
+    };
+    let Ok(_place) = service.places.acquire().await else {
+        return (Err(overloaded()), None);
+    };
+    let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
+    let result = result.unwrap_or_else(|_| {
+        Err(Failure::new(
+            503,
+            "process_cluster_event_timeout_exception",
+            format!("the request took longer than {} s", REQUEST_LIMIT.as_secs()),
+        ))
+    });
+    (result, Some(request))
+}
+
+fn overloaded() -> Failure {
+    Failure::new(
+        429,
+        "es_rejected_execution_exception",
+        format!("rejected execution: {WAITING} requests wait already; try again later"),
+    )
+}
+
+async fn read(service: &Service, request: axum::extract::Request) -> Outcome<Request> {
+    let (parts, body) = request.into_parts();
+    let (path, params) = read_uri(parts.uri.path(), parts.uri.query())?;
+    let user = service
+        .users
+        .authenticate(authorization(&parts.headers), &service.node)?;
+    check_media_type(&parts.headers)?;
+    let body = to_bytes(body, service.max_body).await.map_err(|_| {
+        Failure::new(
+            413,
+            "content_too_long_exception",
+            format!(
+                "the body is longer than {} bytes, or broke off; send it in parts",
+                service.max_body
+            ),
+        )
+    })?;
+    let request = Request {
+        method: parts.method.as_str().to_owned(),
+        path,
+        params,
+        body,
+        user: user.name.clone(),
+        role: user.role,
+    };
+    user.role.check(&request).map_err(|failure| {
+        // What does not exist is told as such, whoever asks.
+        if request.path.is_empty() {
+            no_handler(&request)
+        } else {
+            failure
+        }
+    })?;
+    Ok(request)
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+fn check_media_type(headers: &HeaderMap) -> Outcome<()> {
+    let Some(kind) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return Ok(());
+    };
+    let known = ["json", "ndjson", "text/plain", "x-www-form-urlencoded"];
+    if known.iter().any(|known| kind.contains(known)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        406,
+        "media_type_header_exception",
+        format!("Content-Type header [{kind}] is not supported"),
+    ))
+}

@@ -1,0 +1,152 @@
+//! Searches: what is asked, which documents fit, in which order, and what is shown of them.
+
+mod collect;
+mod contexts;
+mod fetch;
+mod highlight;
+mod request;
+mod sort;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::search_node::cluster::{Index, now_millis};
+use crate::search_node::failure::Outcome;
+use crate::search_node::query::{Context, Mark};
+use crate::search_node::shard::View;
+
+pub(super) use collect::{Found, Place};
+pub(super) use contexts::{Contexts, Kept};
+pub(super) use fetch::{Hit, SourceFilter};
+pub(super) use request::Request;
+
+/// A request is given up after this time.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// One index of a search, as it was at its beginning.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// The index.
+    pub index: Arc<Index>,
+    /// Its documents.
+    pub view: Arc<View>,
+    /// One of these must match, if there are any.
+    pub filters: Vec<Value>,
+}
+
+/// The answer of a search.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    /// Time it took, in milliseconds.
+    pub took: u64,
+    /// Whether it was given up before the end; what was found until then is shown.
+    pub timed_out: bool,
+    /// Shards that were asked.
+    #[serde(rename = "_shards")]
+    pub shards: Value,
+    /// What was found.
+    pub hits: Hits,
+    /// Aggregations, if any were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregations: Option<Value>,
+    /// Where to go on, of a scroll.
+    #[serde(rename = "_scroll_id", skip_serializing_if = "Option::is_none")]
+    pub scroll_id: Option<String>,
+    /// The point in time that was searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pit_id: Option<String>,
+    /// Status of this one in a list of answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Where the last hit stands, for the next page of a scroll.
+    #[serde(skip)]
+    pub last: Option<Place>,
+}
+
+/// See [`Answer`].
+#[derive(Debug, Serialize)]
+pub(super) struct Hits {
+    /// How many fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Value>,
+    /// The best score.
+    pub max_score: Option<f32>,
+    /// The documents asked for.
+    #[serde(rename = "hits")]
+    pub found: Vec<Hit>,
+}
+
+/// Searches `sources`; `after` is where the last page of a scroll ended.
+pub(super) fn search(
+    sources: &[Source],
+    request: &Request,
+    after: Option<&Place>,
+) -> Outcome<Answer> {
+    let began = Instant::now();
+    let now = now_millis();
+    let deadline = began + request.timeout.unwrap_or(TIME_LIMIT).min(TIME_LIMIT);
+    let mut found = Found::default();
+    let contexts: Vec<Context<'_>> = sources
+        .iter()
+        .map(|source| Context::new(&source.view, &source.index.name, now, deadline))
+        .collect();
+    let mut marks: Vec<Vec<Mark>> = Vec::with_capacity(sources.len());
+    for (number, (source, context)) in sources.iter().zip(&contexts).enumerate() {
+        request.check_window(source.index.settings().max_result_window)?;
+        collect::collect(number, source, request, after, context, &mut found)?;
+        marks.push(context.marks());
+        let counters = &source.index.shard.counters;
+        counters
+            .searches
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        counters
+            .search_micros
+            .fetch_add(micros, std::sync::atomic::Ordering::Relaxed);
+    }
+    let total = found.total;
+    let max_score = found.max_score.filter(|_| request.wants_scores());
+    let aggregations = found.finish_aggregations(request, sources, &contexts)?;
+    let page = found.page(request);
+    let last = page.last().map(|place| (*place).clone());
+    let hits = page
+        .into_iter()
+        .map(|place| fetch::hit(sources, &marks, request, &place))
+        .collect::<Outcome<Vec<_>>>()?;
+    let shards = sources.len();
+    Ok(Answer {
+        took: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        timed_out: false,
+        shards: json!({"total": shards, "successful": shards, "skipped": 0, "failed": 0}),
+        hits: Hits {
+            total: request.track.show(total),
+            max_score,
+            found: hits,
+        },
+        aggregations,
+        scroll_id: None,
+        pit_id: None,
+        status: None,
+        last,
+    })
+}
+
+/// Counts the documents of `sources` that fit `query`.
+pub(super) fn count(sources: &[Source], query: Option<&Value>) -> Outcome<u64> {
+    let mut body = json!({"size": 0, "track_total_hits": true});
+    if let Some(query) = query {
+        body["query"] = query.clone();
+    }
+    let request = Request::parse(&body)?;
+    let now = now_millis();
+    let mut found = Found::default();
+    for (number, source) in sources.iter().enumerate() {
+        let deadline = Instant::now() + TIME_LIMIT;
+        let context = Context::new(&source.view, &source.index.name, now, deadline);
+        collect::collect(number, source, &request, None, &context, &mut found)?;
+    }
+    Ok(found.total)
+}

@@ -1,0 +1,323 @@
+//! The files of one segment: in memory while it is built, one file on the disk afterwards.
+//!
+//! Tantivy makes about eight files a segment. Each would be flushed to the disk on its own, so
+//! they are put into one: `LUCIDSEG`, a version, the parts, a table of contents in JSON, its
+//! length and checksum, `GESDICUL`. One write, one flush.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+use tantivy::Directory;
+use tantivy::directory::error::{DeleteError, OpenReadError, OpenWriteError};
+use tantivy::directory::{
+    AntiCallToken, DirectoryLock, FileHandle, Lock, OwnedBytes, TerminatingWrite, WatchCallback,
+    WatchHandle, WritePtr,
+};
+
+const HEAD: &[u8; 8] = b"LUCIDSEG";
+const TAIL: &[u8; 8] = b"GESDICUL";
+const VERSION: u32 = 1;
+
+/// One part in the table of contents.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    name: String,
+    offset: u64,
+    length: u64,
+    crc: u32,
+}
+
+/// Files by name. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Files {
+    parts: Arc<RwLock<BTreeMap<PathBuf, OwnedBytes>>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.read().keys()).finish()
+    }
+}
+
+impl Files {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<PathBuf, OwnedBytes>> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, path: &Path, bytes: OwnedBytes) {
+        self.parts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_path_buf(), bytes);
+    }
+
+    /// Bytes of all parts.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.read().values().map(|part| part.len() as u64).sum()
+    }
+
+    #[cfg(test)]
+    fn get(&self, name: &str) -> Option<OwnedBytes> {
+        self.read().get(Path::new(name)).cloned()
+    }
+
+    /// Replaces the content of one part in memory.
+    pub(crate) fn set(&self, name: &str, content: Vec<u8>) {
+        self.put(Path::new(name), OwnedBytes::new(content));
+    }
+
+    /// Writes all parts into the new file `path` and flushes it to the disk; the caller flushes
+    /// the directory. A file that could not be finished is removed.
+    pub(crate) fn save(&self, path: &Path) -> io::Result<u64> {
+        let result = self.write_to(path);
+        if result.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        result
+    }
+
+    fn write_to(&self, path: &Path) -> io::Result<u64> {
+        let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        file.write_all(HEAD)?;
+        file.write_all(&VERSION.to_le_bytes())?;
+        let mut offset = 12;
+        let mut table = Vec::new();
+        for (name, bytes) in self.read().iter() {
+            file.write_all(bytes)?;
+            let length = bytes.len() as u64;
+            table.push(Part {
+                name: name.display().to_string(),
+                offset,
+                length,
+                crc: crc32fast::hash(bytes),
+            });
+            offset += length;
+        }
+        let table = serde_json::to_vec(&table)?;
+        file.write_all(&table)?;
+        let length = u32::try_from(table.len()).map_err(io::Error::other)?;
+        file.write_all(&length.to_le_bytes())?;
+        file.write_all(&crc32fast::hash(&table).to_le_bytes())?;
+        file.write_all(TAIL)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(offset + u64::from(length) + 16)
+    }
+
+    /// Opens a file that [`Files::save`] wrote. The table of contents is checked, the parts are
+    /// not: see [`verify`].
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let (map, table) = map(path)?;
+        let bytes = OwnedBytes::new(map);
+        let files = Self::default();
+        for part in table {
+            let (from, to) = part.range();
+            files.put(Path::new(&part.name), bytes.slice(from..to));
+        }
+        Ok(files)
+    }
+}
+
+impl Part {
+    #[allow(clippy::cast_possible_truncation)]
+    fn range(&self) -> (usize, usize) {
+        (self.offset as usize, (self.offset + self.length) as usize)
+    }
+}
+
+/// Compares every part of the file with its checksum.
+pub(super) fn verify(path: &Path) -> io::Result<()> {
+    let (map, table) = map(path)?;
+    for part in table {
+        let (from, to) = part.range();
+        if map.get(from..to).map(crc32fast::hash) != Some(part.crc) {
+            return Err(damaged(path, &format!("part {}", part.name)));
+        }
+    }
+    Ok(())
+}
+
+fn map(path: &Path) -> io::Result<(Mmap, Vec<Part>)> {
+    let file = File::open(path)?;
+    // SAFETY: segment files are never changed after they were written, and belong to this
+    // process alone: its user owns the directory, which is closed to others. A file that is
+    // removed keeps its content as long as it is mapped.
+    #[allow(unsafe_code)]
+    let map = unsafe { Mmap::map(&file)? };
+    let table = table(&map).ok_or_else(|| damaged(path, "the table of contents"))?;
+    Ok((map, table))
+}
+
+fn table(map: &[u8]) -> Option<Vec<Part>> {
+    let rest = map.strip_prefix(HEAD)?;
+    let (version, _) = rest.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*version) != VERSION {
+        return None;
+    }
+    let rest = map.strip_suffix(TAIL)?;
+    let (rest, crc) = rest.split_last_chunk::<4>()?;
+    let (rest, length) = rest.split_last_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let start = rest.len().checked_sub(length)?;
+    let table = rest.get(start..)?;
+    if crc32fast::hash(table) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let table: Vec<Part> = serde_json::from_slice(table).ok()?;
+    let fits = |part: &Part| {
+        part.offset
+            .checked_add(part.length)
+            .is_some_and(|end| end <= start as u64)
+    };
+    table.iter().all(fits).then_some(table)
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "segment {} is damaged: {what} does not match its checksum; restore the index from a \
+             snapshot, and check the disk",
+            path.display()
+        ),
+    )
+}
+
+/// Collects what tantivy writes.
+struct Part2Memory {
+    files: Files,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Write for Part2Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TerminatingWrite for Part2Memory {
+    fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.shrink_to_fit();
+        self.files.put(&self.path, OwnedBytes::new(bytes));
+        Ok(())
+    }
+}
+
+impl Directory for Files {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        match self.read().get(path) {
+            Some(bytes) => Ok(Arc::new(bytes.clone())),
+            None => Err(OpenReadError::FileDoesNotExist(path.to_path_buf())),
+        }
+    }
+
+    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
+        let removed = self
+            .parts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(path);
+        match removed {
+            Some(_) => Ok(()),
+            None => Err(DeleteError::FileDoesNotExist(path.to_path_buf())),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        Ok(self.read().contains_key(path))
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        Ok(BufWriter::new(Box::new(Part2Memory {
+            files: self.clone(),
+            path: path.to_path_buf(),
+            bytes: Vec::new(),
+        })))
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        match self.read().get(path) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(OpenReadError::FileDoesNotExist(path.to_path_buf())),
+        }
+    }
+
+    fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        self.put(path, OwnedBytes::new(data.to_vec()));
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// One process, one writer: there is nobody to keep out.
+    fn acquire_lock(
+        &self,
+        _: &Lock,
+    ) -> Result<DirectoryLock, tantivy::directory::error::LockError> {
+        Ok(DirectoryLock::from(Box::new(())))
+    }
+
+    fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
+        Ok(WatchHandle::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.segment");
+        let files = Files::default();
+        files.set("a", b"first".to_vec());
+        files.set("b", vec![7; 1000]);
+        files.save(&path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn what_was_saved_is_there_again() {
+        let (_dir, path) = saved();
+        verify(&path).unwrap();
+        let files = Files::open(&path).unwrap();
+        assert_eq!(files.get("a").unwrap().as_slice(), b"first");
+        assert_eq!(files.get("b").unwrap().len(), 1000);
+        assert_eq!(files.bytes(), 1005);
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_noticed() {
+        let (dir, path) = saved();
+        let good = std::fs::read(&path).unwrap();
+        let bad = dir.path().join("bad");
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x40;
+            crate::fsx::write_atomic(&bad, &bytes, 0o600).unwrap();
+            assert!(verify(&bad).is_err(), "byte {at}");
+        }
+        for length in [0, 1, 12, good.len() / 2, good.len() - 1] {
+            crate::fsx::write_atomic(&bad, &good[..length], 0o600).unwrap();
+            let error = Files::open(&bad).unwrap_err();
+            assert!(
+                length == 0 || error.to_string().contains("restore"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Saving: segments in memory become one on the disk, small ones are put together, and the
+//! description of what is saved is renewed.
+//!
+//! The long work happens without the writer's lock. What is saved is the state of one moment:
+//! deletions that come during the work stay in memory and in the log until the next time, so
+//! that a lost, unacknowledged update never takes an acknowledged document with it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::bits::Bits;
+use super::commit::{Commit, Saved, save_live, segment_file};
+use super::files::Files;
+use super::log::sync_dir;
+use super::segment::{Builder, Segment, merge};
+use super::{Shard, Writer};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::mapping::{Mapping, SystemFields, read_document};
+
+/// Segments of about one size are put together when there are this many.
+const MERGE_AT: usize = 8;
+
+/// Segments in memory are put together when there are this many.
+const MERGE_IN_MEMORY_AT: usize = 6;
+
+/// Segments smaller than this count as of one size.
+const SMALL: u64 = 2 << 20;
+
+/// Larger segments are not put together any more: a merge is made in memory.
+const MAX_MERGED: u64 = 96 << 20;
+
+type Sources = Vec<(Arc<Segment>, Arc<Bits>)>;
+
+impl Shard {
+    fn commit(&self) -> MutexGuard<'_, Commit> {
+        self.flushing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the segments in memory together when they are many; after a refresh.
+    pub(crate) fn tidy(&self) -> Outcome<()> {
+        let Ok(_guard) = self.flushing.try_lock() else {
+            return Ok(());
+        };
+        let (sources, mapping) = {
+            let writer = self.writer();
+            (in_memory(&writer), Arc::clone(&writer.mapping))
+        };
+        if sources.len() < MERGE_IN_MEMORY_AT || has_old_schema(&sources, &mapping) {
+            return Ok(());
+        }
+        let files = combine(&sources, &mapping)?;
+        let id = self.take_segment_id();
+        let merged = Segment::open(id, files, None, &mapping.schema)?;
+        self.counters.merges.fetch_add(1, Ordering::Relaxed);
+        self.replace(&sources, Some(Arc::new(merged)))
+    }
+
+    /// Saves everything that was written so far.
+    pub(crate) fn flush(&self) -> Outcome<()> {
+        let mut commit = self.commit();
+        self.refresh()?;
+        let (parts, seq, mapping) = {
+            let mut writer = self.writer();
+            if writer.dirty {
+                // Something was written in between; it is simply saved too.
+                writer.seal()?;
+            }
+            (
+                writer.parts.clone(),
+                writer.next_seq,
+                Arc::clone(&writer.mapping),
+            )
+        };
+        if seq == commit.saved && parts.iter().all(|(segment, _)| segment.file.is_some()) {
+            self.writer().saved = seq;
+            return Ok(());
+        }
+        let mut next = commit.clone();
+        next.generation += 1;
+        next.saved = seq;
+        let mut kept: Sources = Vec::new();
+        let mut sources: Sources = Vec::new();
+        for (segment, live) in parts {
+            match segment.file {
+                Some(_) => kept.push((segment, live)),
+                None => sources.push((segment, live)),
+            }
+        }
+        let merged = if sources.iter().all(|(_, live)| live.count() == 0) {
+            None
+        } else {
+            Some(self.save_merged(&sources, &mapping, &mut next)?)
+        };
+        next.segments.retain(|saved| {
+            kept.iter()
+                .any(|(segment, live)| segment.id == saved.id && live.count() > 0)
+        });
+        let names: Vec<(u64, Option<String>)> = kept
+            .iter()
+            .map(|(segment, live)| {
+                let name = save_live(&self.dir, segment.id, next.generation, live)?;
+                Ok((segment.id, name))
+            })
+            .collect::<Outcome<_>>()?;
+        for (id, name) in names {
+            if let Some(saved) = next.segments.iter_mut().find(|saved| saved.id == id) {
+                saved.live = name;
+            }
+        }
+        if let Some(segment) = &merged {
+            next.segments.push(Saved {
+                id: segment.id,
+                file: segment_file(segment.id),
+                live: None,
+            });
+        }
+        next.save(&self.dir)?;
+        *commit = next;
+        self.writer().saved = seq;
+        self.replace(&sources, merged)?;
+        self.drop_empty(&commit);
+        commit.clean(&self.dir);
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts saved segments together while there are many of one size; at most one step.
+    /// Returns whether there was one.
+    pub(crate) fn merge_step(&self) -> Outcome<bool> {
+        self.merge_some(|parts, commit| {
+            let on_disk: Vec<_> = parts
+                .iter()
+                .filter(|(segment, _)| commit.segments.iter().any(|s| s.id == segment.id))
+                .cloned()
+                .collect();
+            // One with many dead documents is written anew alone.
+            let half_dead = on_disk.iter().find(|(segment, live)| {
+                segment.bytes <= MAX_MERGED && live.count() < segment.max_doc() / 2
+            });
+            if let Some(one) = half_dead {
+                return vec![one.clone()];
+            }
+            let level = |bytes: u64| (bytes.max(SMALL) / SMALL).ilog2() / 3;
+            (0..=level(MAX_MERGED))
+                .map(|wanted| {
+                    let mut total = 0;
+                    on_disk
+                        .iter()
+                        .filter(|(segment, _)| level(segment.bytes) == wanted)
+                        .take_while(|(segment, _)| {
+                            total += segment.bytes;
+                            total <= MAX_MERGED
+                        })
+                        .cloned()
+                        .collect::<Vec<_>>()
+                })
+                .find(|group| group.len() >= MERGE_AT)
+                .unwrap_or_default()
+        })
+    }
+
+    /// Puts all saved segments together until there are at most `wanted`.
+    pub(crate) fn force_merge(&self, wanted: usize, only_expunge: bool) -> Outcome<()> {
+        self.flush()?;
+        self.merge_some(|parts, commit| {
+            let on_disk: Vec<_> = parts
+                .iter()
+                .filter(|(segment, _)| commit.segments.iter().any(|s| s.id == segment.id))
+                .cloned()
+                .collect();
+            let dead =
+                |(segment, live): &(Arc<Segment>, Arc<Bits>)| live.count() < segment.max_doc();
+            if only_expunge {
+                return on_disk.into_iter().filter(dead).collect();
+            }
+            if on_disk.len() <= wanted && !on_disk.iter().any(dead) {
+                return Vec::new();
+            }
+            let surplus = on_disk.len().saturating_sub(wanted.max(1) - 1).max(1);
+            on_disk.into_iter().take(surplus).collect()
+        })
+        .map(drop)
+    }
+
+    fn merge_some(&self, pick: impl FnOnce(&Sources, &Commit) -> Sources) -> Outcome<bool> {
+        let mut commit = self.commit();
+        let (chosen, mapping) = {
+            let writer = self.writer();
+            (pick(&writer.parts, &commit), Arc::clone(&writer.mapping))
+        };
+        if chosen.is_empty() {
+            return Ok(false);
+        }
+        // What is saved of a segment counts, not what was deleted since: see the module.
+        let mut sources = Sources::new();
+        for (segment, _) in chosen {
+            let segment = if is_old(&segment, &mapping) {
+                Arc::new(segment.reopened(&mapping.schema)?)
+            } else {
+                segment
+            };
+            let saved = commit.segments.iter().find(|saved| saved.id == segment.id);
+            let live = match saved.and_then(|saved| saved.live.as_ref()) {
+                None => Bits::full(segment.max_doc()),
+                Some(name) => Bits::from_bytes(&std::fs::read(self.dir.join(name))?)
+                    .ok_or_else(|| Failure::internal(format!("{name} is damaged")))?,
+            };
+            sources.push((segment, Arc::new(live)));
+        }
+        let mut next = commit.clone();
+        next.generation += 1;
+        let merged = self.save_merged(&sources, &mapping, &mut next)?;
+        let first = next
+            .segments
+            .iter()
+            .position(|saved| sources.iter().any(|(segment, _)| segment.id == saved.id))
+            .unwrap_or(0);
+        next.segments
+            .retain(|saved| sources.iter().all(|(segment, _)| segment.id != saved.id));
+        next.segments.insert(
+            first.min(next.segments.len()),
+            Saved {
+                id: merged.id,
+                file: segment_file(merged.id),
+                live: None,
+            },
+        );
+        next.save(&self.dir)?;
+        *commit = next;
+        self.replace(&sources, Some(merged))?;
+        commit.clean(&self.dir);
+        self.counters.merges.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn take_segment_id(&self) -> u64 {
+        let mut writer = self.writer();
+        writer.next_segment += 1;
+        writer.next_segment - 1
+    }
+
+    /// Writes `sources` as one new segment to the disk.
+    fn save_merged(
+        &self,
+        sources: &Sources,
+        mapping: &Mapping,
+        next: &mut Commit,
+    ) -> Outcome<Arc<Segment>> {
+        let whole = |(_, live): &(Arc<Segment>, Arc<Bits>)| live.count() == live.len();
+        let files = match sources.as_slice() {
+            [one] if whole(one) => one.0.files.clone(),
+            _ => combine(sources, mapping)?,
+        };
+        let id = self.take_segment_id();
+        next.next_segment = id + 1;
+        let path = self.dir.join(segment_file(id));
+        files.save(&path)?;
+        sync_dir(&self.dir)?;
+        Ok(Arc::new(Segment::load(id, &path, &mapping.schema)?))
+    }
+
+    /// Puts `merged` in the place of `sources`; documents that were deleted during the work are
+    /// deleted in it too.
+    fn replace(&self, sources: &Sources, merged: Option<Arc<Segment>>) -> Outcome<()> {
+        {
+            let mut writer = self.writer();
+            let is_source =
+                |segment: &Segment| sources.iter().any(|(source, _)| source.id == segment.id);
+            let mut live = merged.as_ref().map(|merged| Bits::full(merged.max_doc()));
+            if let (Some(merged), Some(live)) = (&merged, &mut live) {
+                for (source, kept) in sources {
+                    let now = writer
+                        .parts
+                        .iter()
+                        .find(|(segment, _)| segment.id == source.id)
+                        .map(|(_, live)| Arc::clone(live));
+                    for doc in kept.iter() {
+                        let gone = now.as_ref().is_none_or(|now| !now.contains(doc));
+                        let root = source.roots.as_ref().is_none_or(|r| r.contains(doc));
+                        if gone && root {
+                            let id = source.stored(doc)?.id;
+                            for doc in merged.find(&id, live)? {
+                                live.remove(doc);
+                            }
+                        }
+                    }
+                }
+            }
+            let at = writer
+                .parts
+                .iter()
+                .position(|(segment, _)| is_source(segment))
+                .unwrap_or(writer.parts.len());
+            writer.parts.retain(|(segment, _)| !is_source(segment));
+            if let (Some(merged), Some(live)) = (merged, live) {
+                let at = at.min(writer.parts.len());
+                writer.parts.insert(at, (merged, Arc::new(live)));
+            }
+            writer.dirty = true;
+        }
+        self.refresh()
+    }
+
+    /// Forgets the segments whose documents are all gone and that are not saved any more.
+    fn drop_empty(&self, commit: &Commit) {
+        self.writer().parts.retain(|(segment, _)| {
+            segment.file.is_none() || commit.segments.iter().any(|saved| saved.id == segment.id)
+        });
+    }
+}
+
+fn in_memory(writer: &Writer) -> Sources {
+    writer
+        .parts
+        .iter()
+        .filter(|(segment, _)| segment.file.is_none())
+        .cloned()
+        .collect()
+}
+
+fn is_old(segment: &Segment, mapping: &Mapping) -> bool {
+    segment.reader.schema().num_fields() != mapping.schema.tantivy.num_fields()
+}
+
+fn has_old_schema(sources: &Sources, mapping: &Mapping) -> bool {
+    sources.iter().any(|(segment, _)| is_old(segment, mapping))
+}
+
+/// One segment of `sources`. Where a text field came after some of them were written, tantivy
+/// misses its lengths there; the documents are then indexed anew.
+fn combine(sources: &Sources, mapping: &Mapping) -> Outcome<Files> {
+    if !has_old_schema(sources, mapping) {
+        match merge(sources) {
+            Ok(files) => return Ok(files),
+            Err(failure) if failure.reason.contains("Field norm not found") => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let mut builder = Builder::new(&mapping.schema)?;
+    for (segment, live) in sources {
+        for doc in live.iter() {
+            if segment
+                .roots
+                .as_ref()
+                .is_some_and(|roots| !roots.contains(doc))
+            {
+                continue;
+            }
+            let stored = segment.stored(doc)?;
+            let (seq, version) = segment.seq_version(doc);
+            let source = serde_json::from_slice(&stored.source)
+                .map_err(|error| Failure::internal(format!("stored source: {error}")))?;
+            let parsed = read_document(mapping, &stored.id, &source, &stored.source)?;
+            for mut doc in parsed.docs {
+                doc.add_u64(SystemFields::SEQ, seq);
+                doc.add_u64(SystemFields::VERSION, version);
+                builder.add(doc)?;
+            }
+        }
+    }
+    builder.finish()
+}

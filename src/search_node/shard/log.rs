@@ -1,0 +1,352 @@
+//! The write-ahead log: one for all indices of the node, so that one flush of the disk makes the
+//! writes of a moment durable, whichever indices they went to.
+//!
+//! A file is a row of frames: length, checksum, content. A checksum covers the one before it
+//! too, so that what an earlier, failed write left behind a frame is never taken for the next
+//! one. A frame holds the operations of one request on one index, packed when that pays.
+//! Appending is a plain write; a thread of its own flushes, once for all that wait.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use tokio::sync::watch;
+
+use super::frame::{self, Frame};
+
+/// A file of the log is closed at this size.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// Space is taken in steps of this size, so that a full disk is known before a write, and the
+/// file's length does not change with each.
+const STEP: u64 = 1 << 20;
+
+/// Identifies an index in the log.
+pub(crate) type IndexId = [u8; 16];
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Log {
+    dir: PathBuf,
+    inner: Mutex<Inner>,
+    /// Wakes the flushing thread.
+    wake: Condvar,
+    flushed: watch::Sender<Flushed>,
+}
+
+/// How far the log is on the disk.
+#[derive(Debug, Clone)]
+enum Flushed {
+    /// Everything before this position.
+    To(u64),
+    /// A flush failed: what the disk holds is not known any more.
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: Arc<File>,
+    number: u64,
+    /// Bytes written to the current file, and taken for it.
+    length: u64,
+    taken: u64,
+    /// Checksum of the last frame.
+    chain: u32,
+    /// Bytes appended since the start.
+    position: u64,
+    /// Position that somebody waits for.
+    wanted: u64,
+    stopped: bool,
+    /// Per file, the highest sequence number of each index in it.
+    files: BTreeMap<u64, LogFile>,
+}
+
+#[derive(Debug, Default)]
+struct LogFile {
+    last: BTreeMap<IndexId, u64>,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens the log in `dir`: hands every operation that is there to `replay`, in order, then
+    /// begins a new file. Damage is told by `warn`.
+    pub(crate) fn open(
+        dir: &Path,
+        mut replay: impl FnMut(&Frame<'_>),
+        mut warn: impl FnMut(String),
+    ) -> io::Result<Arc<Self>> {
+        let mut files = BTreeMap::new();
+        let numbers = numbers(dir)?;
+        for number in &numbers {
+            let path = path(dir, *number);
+            let bytes = std::fs::read(&path)?;
+            let mut file = LogFile {
+                bytes: bytes.len() as u64,
+                ..LogFile::default()
+            };
+            let read = frame::read_all(&bytes, |frame| {
+                file.last.insert(frame.index, frame.last_seq());
+                replay(frame);
+            });
+            let torn = bytes
+                .get(read..)
+                .is_some_and(|rest| rest.iter().any(|b| *b != 0));
+            if torn {
+                warn(format!(
+                    "{}: cut at byte {read}: what follows was not finished when the power went or \
+                     the process ended, or is damaged; it was never acknowledged unless the disk \
+                     lost it",
+                    path.display()
+                ));
+            }
+            files.insert(*number, file);
+        }
+        let number = numbers.last().map_or(1, |last| last + 1);
+        let file = Arc::new(File::create_new(path(dir, number))?);
+        sync_dir(dir)?;
+        let log = Arc::new(Self {
+            dir: dir.to_path_buf(),
+            inner: Mutex::new(Inner {
+                file,
+                number,
+                length: 0,
+                taken: 0,
+                chain: 0,
+                position: 0,
+                wanted: 0,
+                stopped: false,
+                files,
+            }),
+            wake: Condvar::new(),
+            flushed: watch::Sender::new(Flushed::To(0)),
+        });
+        let flusher = Arc::clone(&log);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || flusher.flush_forever())?;
+        Ok(log)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends `payload`, which holds operations of `index` up to `seq`; returns the position
+    /// that [`Log::durable`] takes. When it fails, nothing was appended.
+    pub(crate) fn append(&self, index: IndexId, seq: u64, payload: &[u8]) -> io::Result<u64> {
+        if let Flushed::Failed(why) = &*self.flushed.borrow() {
+            return Err(io::Error::other(why.clone()));
+        }
+        let mut inner = self.lock();
+        if inner.length >= FILE_BYTES {
+            self.rotate(&mut inner)?;
+        }
+        let (frame, chain) = frame::seal(inner.chain, payload);
+        let end = inner.length + frame.len() as u64;
+        if end > inner.taken {
+            let taken = end.next_multiple_of(STEP);
+            take(&inner.file, inner.taken, taken - inner.taken)?;
+            inner.taken = taken;
+        }
+        inner.file.write_all_at(&frame, inner.length)?;
+        inner.length = end;
+        inner.chain = chain;
+        inner.position += frame.len() as u64;
+        let number = inner.number;
+        let file = inner.files.entry(number).or_default();
+        file.last.insert(index, seq);
+        file.bytes = end;
+        Ok(inner.position)
+    }
+
+    /// Waits until everything before `position` is on the disk.
+    pub(crate) async fn durable(&self, position: u64) -> io::Result<()> {
+        self.request(position);
+        let mut flushed = self.flushed.subscribe();
+        let reached = flushed
+            .wait_for(|flushed| match flushed {
+                Flushed::To(done) => *done >= position,
+                Flushed::Failed(_) => true,
+            })
+            .await;
+        match reached.as_deref() {
+            Ok(Flushed::To(_)) => Ok(()),
+            Ok(Flushed::Failed(why)) => Err(io::Error::other(why.clone())),
+            Err(_) => Err(io::Error::other("the log was closed")),
+        }
+    }
+
+    /// Has everything before `position` flushed soon, without waiting.
+    pub(crate) fn request(&self, position: u64) {
+        let mut inner = self.lock();
+        if position > inner.wanted {
+            inner.wanted = position;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has everything flushed that was appended so far.
+    pub(crate) fn request_all(&self) {
+        let position = self.lock().position;
+        self.request(position);
+    }
+
+    /// Why no write is taken any more.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match &*self.flushed.borrow() {
+            Flushed::To(_) => None,
+            Flushed::Failed(why) => Some(why.clone()),
+        }
+    }
+
+    /// Bytes in all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().files.values().map(|file| file.bytes).sum()
+    }
+
+    /// Removes the files that no index needs. `saved` says up to which sequence number an index
+    /// is saved elsewhere; `None` for one that is gone.
+    pub(crate) fn release(&self, saved: impl Fn(&IndexId) -> Option<u64>) {
+        let mut inner = self.lock();
+        let current = inner.number;
+        let free: Vec<u64> = inner
+            .files
+            .iter()
+            .filter(|(number, file)| {
+                **number != current
+                    && file
+                        .last
+                        .iter()
+                        .all(|(index, seq)| saved(index).is_none_or(|saved| saved >= *seq))
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in free {
+            if std::fs::remove_file(path(&self.dir, number)).is_ok() {
+                inner.files.remove(&number);
+            }
+        }
+    }
+
+    /// Closes the current file, so that it can be released; nothing when it is empty.
+    pub(crate) fn cut(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        if inner.length == 0 {
+            return Ok(());
+        }
+        self.rotate(&mut inner)
+    }
+
+    fn rotate(&self, inner: &mut Inner) -> io::Result<()> {
+        let number = inner.number + 1;
+        // The old file must be whole before anything follows it.
+        if let Err(error) = inner.file.sync_data() {
+            self.fail(&error);
+            return Err(error);
+        }
+        let new = path(&self.dir, number);
+        let file = File::create_new(&new)?;
+        if let Err(error) = sync_dir(&self.dir) {
+            let _ = std::fs::remove_file(&new);
+            return Err(error);
+        }
+        // Space that was taken and not used goes back.
+        let _ = inner.file.set_len(inner.length);
+        inner.file = Arc::new(file);
+        inner.number = number;
+        inner.length = 0;
+        inner.taken = 0;
+        inner.chain = 0;
+        inner.files.entry(number).or_default();
+        Ok(())
+    }
+
+    fn fail(&self, error: &io::Error) {
+        let why = format!(
+            "the write-ahead log could not be flushed ({error}); no write is taken until the node \
+             is started again: check the disk"
+        );
+        tracing::error!("{why}");
+        self.flushed.send_replace(Flushed::Failed(why));
+    }
+
+    fn flush_forever(&self) {
+        loop {
+            let (file, position) = {
+                let mut inner = self.lock();
+                loop {
+                    let done = match &*self.flushed.borrow() {
+                        Flushed::To(done) => *done,
+                        Flushed::Failed(_) => return,
+                    };
+                    if inner.wanted > done {
+                        break;
+                    }
+                    if inner.stopped {
+                        return;
+                    }
+                    inner = self
+                        .wake
+                        .wait(inner)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                (Arc::clone(&inner.file), inner.position)
+            };
+            // Files before this one were flushed when they were closed.
+            match file.sync_data() {
+                Ok(()) => {
+                    self.flushed.send_replace(Flushed::To(position));
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the flushing thread after a last flush.
+    pub(crate) fn stop(&self) {
+        self.request_all();
+        self.lock().stopped = true;
+        self.wake.notify_one();
+    }
+}
+
+fn take(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    let (from, bytes) = (
+        from.try_into().map_err(io::Error::other)?,
+        bytes.try_into().map_err(io::Error::other)?,
+    );
+    match fallocate(file, FallocateFlags::empty(), from, bytes) {
+        // A file system may not know how; a full disk then shows at the write.
+        Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.log"))
+}
+
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".log"))
+            .and_then(|name| u64::from_str_radix(name, 16).ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

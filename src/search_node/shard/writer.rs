@@ -1,0 +1,493 @@
+//! The writing side of an index, behind one lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::bits::Bits;
+use super::commit::Commit;
+use super::frame::{Operation, Payload};
+use super::log::{IndexId, Log};
+use super::segment::{Builder, Segment};
+use super::view::{Part, View};
+use super::{Counters, Found};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::mapping::{Mapping, ParsedDoc, SystemFields};
+
+/// How long the version of a deleted document is remembered, as `index.gc_deletes`.
+const REMEMBER_DELETED: Duration = Duration::from_secs(60);
+
+/// What to do with a document.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Put this one in its place.
+    Index {
+        /// As it came.
+        source: Arc<[u8]>,
+        /// As it is indexed.
+        parsed: ParsedDoc,
+    },
+    /// Take it away.
+    Delete,
+}
+
+/// What must hold for a write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// There is no document with this id yet.
+    pub create: bool,
+    /// Its last change has this sequence number and primary term.
+    pub unchanged: Option<(u64, u64)>,
+    /// The version given by the caller; it must be higher, or not lower when the flag is set.
+    pub external: Option<(u64, bool)>,
+    /// The id was just made: nobody else can have it.
+    pub fresh: bool,
+}
+
+/// One write.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// The document's id.
+    pub id: String,
+    /// What to do.
+    pub change: Change,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Its sequence number.
+    pub seq: u64,
+    /// The document's version after it.
+    pub version: u64,
+    /// Whether there was a document before.
+    pub existed: bool,
+}
+
+/// The last change of a document since the last refresh.
+#[derive(Debug)]
+struct Recent {
+    seq: u64,
+    version: u64,
+    /// The document, or when it was deleted.
+    state: Result<Arc<[u8]>, Instant>,
+    /// Its documents in the buffer.
+    place: Option<(u64, u32, u32)>,
+}
+
+/// What the writes since the last refresh say of a document.
+#[derive(Debug)]
+pub(super) enum Lately {
+    /// Nothing: what searches see is right.
+    Unknown,
+    /// It was deleted.
+    Deleted,
+    /// It was written.
+    Written(Found),
+}
+
+/// Documents that were written and are in no segment yet.
+struct Buffer {
+    id: u64,
+    builder: Builder,
+    /// Ranges of documents that were replaced or deleted again.
+    dead: Vec<(u32, u32)>,
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("id", &self.id)
+            .field("docs", &self.builder.docs())
+            .finish_non_exhaustive()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) parts: Vec<(Arc<Segment>, Arc<Bits>)>,
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) next_seq: u64,
+    pub(super) next_segment: u64,
+    /// Whether a refresh has something to show.
+    pub(super) dirty: bool,
+    /// Operations below are saved.
+    pub(super) saved: u64,
+    pub(super) last_write: Option<Instant>,
+    buffer: Option<Buffer>,
+    recent: HashMap<String, Recent>,
+}
+
+/// What is known of a document before a write.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    seq: u64,
+    version: u64,
+    exists: bool,
+}
+
+impl Writer {
+    pub(super) fn new(parts: Vec<Part>, mapping: Arc<Mapping>, commit: &Commit) -> Self {
+        Self {
+            parts: parts
+                .into_iter()
+                .map(|part| (part.segment, part.live))
+                .collect(),
+            mapping,
+            next_seq: commit.saved,
+            next_segment: commit.next_segment.max(1),
+            dirty: false,
+            saved: commit.saved,
+            last_write: None,
+            buffer: None,
+            recent: HashMap::new(),
+        }
+    }
+
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved == self.next_seq
+    }
+
+    pub(super) fn memory(&self) -> u64 {
+        let buffer = self.buffer.as_ref();
+        let buffer = buffer.map_or(0, |buffer| buffer.builder.memory() as u64);
+        let segments = self
+            .parts
+            .iter()
+            .filter(|(segment, _)| segment.file.is_none());
+        buffer + segments.map(|(segment, _)| segment.bytes).sum::<u64>()
+    }
+
+    pub(super) fn set_mapping(&mut self, mapping: Arc<Mapping>) -> Outcome<()> {
+        if mapping.slots().len() != self.mapping.slots().len() {
+            self.seal()?;
+        }
+        self.mapping = mapping;
+        // Searches build their queries from the view's mapping.
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// What the writes since the last refresh say of `id`.
+    pub(super) fn recent(&self, id: &str) -> Lately {
+        match self.recent.get(id) {
+            None => Lately::Unknown,
+            Some(recent) => match &recent.state {
+                Err(_) => Lately::Deleted,
+                Ok(source) => Lately::Written(Found {
+                    seq: recent.seq,
+                    version: recent.version,
+                    source: Arc::clone(source),
+                }),
+            },
+        }
+    }
+
+    fn current(&self, id: &str) -> Outcome<Option<Current>> {
+        if let Some(recent) = self.recent.get(id) {
+            return Ok(Some(Current {
+                seq: recent.seq,
+                version: recent.version,
+                exists: recent.state.is_ok(),
+            }));
+        }
+        for (segment, live) in self.parts.iter().rev() {
+            if let Some(doc) = segment.find(id, live)?.last() {
+                let (seq, version) = segment.seq_version(*doc);
+                return Ok(Some(Current {
+                    seq,
+                    version,
+                    exists: true,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Applies what may be applied: first everything is checked and put into the log, then it
+    /// is done in memory, so that a full disk leaves nothing half done.
+    pub(super) fn write(
+        &mut self,
+        index: IndexId,
+        log: &Log,
+        writes: Vec<Write>,
+        counters: &Counters,
+    ) -> (Vec<Outcome<Written>>, Option<u64>) {
+        let mut payload = Payload::new(index);
+        let mut planned: HashMap<String, Current> = HashMap::new();
+        let mut results: Vec<Outcome<Written>> = Vec::with_capacity(writes.len());
+        let mut next = self.next_seq;
+        for write in &writes {
+            let result = self.plan(write, &planned, next);
+            if let Ok(written) = &result {
+                planned.insert(
+                    write.id.clone(),
+                    Current {
+                        seq: written.seq,
+                        version: written.version,
+                        exists: matches!(write.change, Change::Index { .. }),
+                    },
+                );
+                payload.push(&Operation {
+                    seq: written.seq,
+                    version: written.version,
+                    id: &write.id,
+                    source: match &write.change {
+                        Change::Index { source, .. } => Some(source),
+                        Change::Delete => None,
+                    },
+                });
+                next += 1;
+            }
+            results.push(result);
+        }
+        if payload.is_empty() {
+            return (results, None);
+        }
+        let position = match log.append(index, next - 1, payload.bytes()) {
+            Ok(position) => position,
+            Err(error) => {
+                let failure = Failure::from(error);
+                for result in &mut results {
+                    if result.is_ok() {
+                        *result = Err(failure.clone());
+                    }
+                }
+                return (results, None);
+            }
+        };
+        for (write, result) in writes.into_iter().zip(&mut results) {
+            let Ok(written) = *result else {
+                continue;
+            };
+            let counter = match write.change {
+                Change::Index { .. } => &counters.indexed,
+                Change::Delete => &counters.deleted,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            let existed = written.existed && !write.condition.fresh;
+            if let Err(failure) = self.apply(
+                write.id,
+                write.change,
+                written.seq,
+                written.version,
+                existed,
+            ) {
+                *result = Err(failure);
+            }
+        }
+        self.next_seq = next;
+        (results, Some(position))
+    }
+
+    fn plan(
+        &self,
+        write: &Write,
+        planned: &HashMap<String, Current>,
+        seq: u64,
+    ) -> Outcome<Written> {
+        let condition = write.condition;
+        let current = match planned.get(&write.id) {
+            Some(current) => Some(*current),
+            None if condition.fresh => None,
+            None => self.current(&write.id)?,
+        };
+        let existing = current.filter(|current| current.exists);
+        if condition.create
+            && let Some(existing) = existing
+        {
+            return Err(conflict(
+                &write.id,
+                &format!(
+                    "document already exists (current version [{}])",
+                    existing.version
+                ),
+            ));
+        }
+        if let Some((wanted, term)) = condition.unchanged {
+            let found = existing.map(|existing| existing.seq);
+            if found != Some(wanted) || term != super::super::PRIMARY_TERM {
+                let found = match found {
+                    Some(seq) => format!(
+                        "current document has seqNo [{seq}] and primary term [{}]",
+                        super::super::PRIMARY_TERM
+                    ),
+                    None => "but no document was found".to_owned(),
+                };
+                return Err(conflict(
+                    &write.id,
+                    &format!("required seqNo [{wanted}], primary term [{term}]. {found}"),
+                ));
+            }
+        }
+        let version = match condition.external {
+            None => current.map_or(1, |current| current.version + 1),
+            Some((version, or_equal)) => {
+                if let Some(current) = current {
+                    let fits = version > current.version || or_equal && version == current.version;
+                    if !fits {
+                        return Err(conflict(
+                            &write.id,
+                            &format!(
+                                "current version [{}] is higher or equal to the one provided \
+                                 [{version}]",
+                                current.version
+                            ),
+                        ));
+                    }
+                }
+                version
+            }
+        };
+        Ok(Written {
+            seq,
+            version,
+            existed: existing.is_some(),
+        })
+    }
+
+    pub(super) fn replay(&mut self, op: &Operation<'_>, change: Change) -> Outcome<()> {
+        if op.seq < self.next_seq {
+            return Ok(());
+        }
+        self.next_seq = op.seq + 1;
+        self.apply(op.id.to_owned(), change, op.seq, op.version, true)
+    }
+
+    fn apply(
+        &mut self,
+        id: String,
+        change: Change,
+        seq: u64,
+        version: u64,
+        existed: bool,
+    ) -> Outcome<()> {
+        self.dirty = true;
+        self.last_write = Some(Instant::now());
+        if existed {
+            self.kill(&id)?;
+        }
+        let (state, place) = match change {
+            Change::Delete => (Err(Instant::now()), None),
+            Change::Index { source, parsed } => {
+                let place = self.add(parsed, seq, version)?;
+                (Ok(source), Some(place))
+            }
+        };
+        self.recent.insert(
+            id,
+            Recent {
+                seq,
+                version,
+                state,
+                place,
+            },
+        );
+        Ok(())
+    }
+
+    fn add(&mut self, parsed: ParsedDoc, seq: u64, version: u64) -> Outcome<(u64, u32, u32)> {
+        let buffer = if let Some(buffer) = &mut self.buffer {
+            buffer
+        } else {
+            let id = self.next_segment;
+            self.next_segment += 1;
+            self.buffer.insert(Buffer {
+                id,
+                builder: Builder::new(&self.mapping.schema)?,
+                dead: Vec::new(),
+            })
+        };
+        let first = buffer.builder.docs();
+        let mut last = first;
+        for mut doc in parsed.docs {
+            doc.add_u64(SystemFields::SEQ, seq);
+            doc.add_u64(SystemFields::VERSION, version);
+            last = buffer.builder.add(doc)?;
+        }
+        Ok((buffer.id, first, last))
+    }
+
+    /// Takes the present document with this id out of buffer or segment.
+    fn kill(&mut self, id: &str) -> Outcome<()> {
+        let place = self.recent.get(id).and_then(|recent| recent.place);
+        if let Some((segment, first, last)) = place
+            && let Some(buffer) = &mut self.buffer
+            && buffer.id == segment
+        {
+            buffer.dead.push((first, last));
+            return Ok(());
+        }
+        for (segment, live) in self.parts.iter_mut().rev() {
+            let docs = segment.find(id, live)?;
+            if !docs.is_empty() {
+                let live = Arc::make_mut(live);
+                for doc in docs {
+                    live.remove(doc);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a segment of the buffer; nothing when it is empty.
+    pub(super) fn seal(&mut self) -> Outcome<()> {
+        let Some(buffer) = self.buffer.take() else {
+            return Ok(());
+        };
+        let mut live = Bits::full(buffer.builder.docs());
+        for (first, last) in buffer.dead {
+            for doc in first..=last {
+                live.remove(doc);
+            }
+        }
+        if live.count() == 0 {
+            return Ok(());
+        }
+        let files = buffer.builder.finish()?;
+        let segment = Segment::open(buffer.id, files, None, &self.mapping.schema)?;
+        self.parts.push((Arc::new(segment), Arc::new(live)));
+        Ok(())
+    }
+
+    /// The view that shows everything written so far; `None` when the last one does.
+    pub(super) fn refresh(&mut self) -> Outcome<Option<View>> {
+        if !self.dirty {
+            return Ok(None);
+        }
+        self.seal()?;
+        let fields = self.mapping.schema.tantivy.num_fields();
+        for (segment, _) in &mut self.parts {
+            if segment.reader.schema().num_fields() != fields {
+                *segment = Arc::new(segment.reopened(&self.mapping.schema)?);
+            }
+        }
+        self.parts
+            .retain(|(segment, live)| segment.file.is_some() || live.count() > 0);
+        let parts = self
+            .parts
+            .iter()
+            .map(|(segment, live)| Part::new(Arc::clone(segment), Arc::clone(live)))
+            .collect();
+        let view = View::new(parts, Arc::clone(&self.mapping))?;
+        self.recent.retain(|_, recent| match recent.state {
+            Ok(_) => false,
+            Err(deleted) => deleted.elapsed() < REMEMBER_DELETED,
+        });
+        self.dirty = false;
+        Ok(Some(view))
+    }
+}
+
+fn conflict(id: &str, why: &str) -> Failure {
+    Failure::new(
+        409,
+        "version_conflict_engine_exception",
+        format!("[{id}]: version conflict, {why}"),
+    )
+}
