@@ -9,7 +9,6 @@ mod merging;
 mod metrics;
 mod nested;
 mod ranges;
-mod speed;
 mod terms;
 
 use serde_json::{Value, json};

@@ -1,0 +1,411 @@
+//! The search node as a process of its own, over HTTP.
+// Helpers of tests may fail as tests do, and wait without a runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use common::{LUCID, free_port};
+use serde_json::{Value, json};
+
+const PASSWORD: &str = "correct horse";
+
+/// A node that is killed when the test ends.
+struct Node {
+    child: Child,
+    base: String,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    fn start(dir: &Path) -> Self {
+        let port = free_port();
+        let mut hash = [0; 32];
+        pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);
+        let users: String = [("boss", "admin"), ("guest", "reader")]
+            .map(|(name, role)| {
+                format!(
+                    "[[user]]\nname = \"{name}\"\nrole = \"{role}\"\npassword_hash = \
+                     \"{{PBKDF2}}10${}${}\"\n",
+                    BASE64.encode("salt"),
+                    BASE64.encode(hash)
+                )
+            })
+            .concat();
+        let config = format!(
+            "listen = [\"127.0.0.1:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}",
+            dir.join("data").display()
+        );
+        let file = dir.join("node.toml");
+        lucid::fsx::write_atomic(&file, config.as_bytes(), 0o600).unwrap();
+        let child = Command::new(LUCID)
+            .args(["search-node", "--config"])
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let node = Self {
+            child,
+            base: format!("http://127.0.0.1:{port}"),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            runtime,
+        };
+        let began = Instant::now();
+        while node.try_call("GET", "/", None).is_none() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "the node does not answer"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        node
+    }
+
+    fn send(
+        &self,
+        user: &str,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Option<(u16, Value)> {
+        self.runtime.block_on(async {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+            let mut request = self
+                .http
+                .request(method, format!("{}{path}", self.base))
+                .basic_auth(user, Some(PASSWORD))
+                .header("content-type", "application/json")
+                .timeout(Duration::from_secs(20));
+            if let Some(body) = body {
+                request = request.body(body);
+            }
+            let response = request.send().await.ok()?;
+            let status = response.status().as_u16();
+            let text = response.text().await.ok()?;
+            Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+        })
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
+        self.send("boss", method, path, body.map(|body| body.to_string()))
+    }
+
+    fn call(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.try_call(method, path, Some(body)).unwrap();
+        assert!(status < 300, "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String, String) {
+        let (status, answer) = self.try_call(method, path, Some(body)).unwrap();
+        assert!(status >= 400, "{method} {path}: {status} {answer}");
+        let text = |key: &str| answer["error"][key].as_str().unwrap_or_default().to_owned();
+        (status, text("type"), text("reason"))
+    }
+}
+
+#[test]
+fn acknowledged_documents_survive_kill_9_during_bulk_and_single_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<(String, u64)> = Vec::new();
+    let mut next = 0;
+    for round in 0..6 {
+        let mut node = Node::start(dir.path());
+        for (id, number) in &acknowledged {
+            let found = node.call("GET", &format!("/a/_doc/{id}"), json!({}));
+            assert_eq!(found["_source"]["n"], *number, "round {round}");
+        }
+        let pid = node.child.id();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150 + 130 * round));
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        });
+        loop {
+            let id = format!("single-{next}");
+            let single = node.try_call("PUT", &format!("/a/_doc/{id}"), Some(json!({"n": next})));
+            match single {
+                Some((201, _)) => acknowledged.push((id, next)),
+                _ => break,
+            }
+            let ids: Vec<String> = (0..20).map(|item| format!("bulk-{next}-{item}")).collect();
+            let lines: String = ids
+                .iter()
+                .map(|id| format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{{\"n\":{next}}}\n"))
+                .collect();
+            match node.send("boss", "POST", "/a/_bulk", Some(lines)) {
+                Some((200, answer)) => {
+                    assert_eq!(answer["errors"], false, "{answer}");
+                    acknowledged.extend(ids.into_iter().map(|id| (id, next)));
+                }
+                _ => break,
+            }
+            next += 1;
+        }
+        killer.join().unwrap();
+        node.child.wait().unwrap();
+    }
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    let node = Node::start(dir.path());
+    let search = json!({"query": {"match_all": {}}, "size": 0, "track_total_hits": true});
+    let total = node.call("POST", "/a/_search", search)["hits"]["total"]["value"].as_u64();
+    assert!(total.unwrap() >= acknowledged.len() as u64);
+}
+
+#[test]
+fn documents_are_searched_sorted_aggregated_and_paged() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call(
+        "PUT",
+        "/shop",
+        json!({"mappings": {"properties": {
+            "name": {"type": "text"}, "kind": {"type": "keyword"}, "price": {"type": "double"},
+            "day": {"type": "date"},
+            "parts": {"type": "nested", "properties": {"id": {"type": "keyword"}, "n": {"type": "integer"}}}
+        }}}),
+    );
+    for (id, name, kind, price, parts) in [
+        (
+            "1",
+            "red apple",
+            "fruit",
+            1.5,
+            json!([{"id": "a", "n": 1}, {"id": "b", "n": 2}]),
+        ),
+        (
+            "2",
+            "green apple pie",
+            "cake",
+            4.0,
+            json!([{"id": "a", "n": 2}]),
+        ),
+        ("3", "pear", "fruit", 2.0, json!([])),
+    ] {
+        let body = json!({"name": name, "kind": kind, "price": price, "day": format!("2025-01-0{id}"), "parts": parts});
+        node.call("PUT", &format!("/shop/_doc/{id}?refresh=true"), body);
+    }
+    let ids = |query: Value| -> Vec<String> {
+        let body = json!({"query": query, "sort": [{"price": "desc"}]});
+        let answer = node.call("POST", "/shop/_search", body);
+        let hits = answer["hits"]["hits"].as_array().unwrap();
+        hits.iter()
+            .map(|hit| hit["_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids(json!({"match": {"name": "apple"}})), ["2", "1"]);
+    assert_eq!(ids(json!({"match_phrase": {"name": "apple pie"}})), ["2"]);
+    assert_eq!(ids(json!({"term": {"kind": "fruit"}})), ["3", "1"]);
+    assert_eq!(ids(json!({"range": {"price": {"gt": 1.5}}})), ["2", "3"]);
+    assert_eq!(
+        ids(json!({"range": {"day": {"gte": "2025-01-02", "lt": "2025-01-02||+1d/d"}}})),
+        ["2"]
+    );
+    assert_eq!(
+        ids(json!({"bool": {"must_not": {"term": {"kind": "cake"}}}})),
+        ["3", "1"]
+    );
+    assert_eq!(ids(json!({"prefix": {"kind": "fr"}})), ["3", "1"]);
+    assert_eq!(ids(json!({"wildcard": {"kind": "*a*e"}})), ["2"]);
+    assert_eq!(ids(json!({"fuzzy": {"name": "peer"}})), ["3"]);
+    assert_eq!(
+        ids(json!({"query_string": {"query": "name:(apple AND NOT pie)"}})),
+        ["1"]
+    );
+    let both = json!({"nested": {"path": "parts", "query": {"bool": {"must": [
+        {"term": {"parts.id": "a"}}, {"term": {"parts.n": 2}}]}}}});
+    assert_eq!(ids(both), ["2"]);
+
+    let answer = node.call(
+        "POST",
+        "/shop/_search",
+        json!({"size": 0, "aggs": {"kinds": {"terms": {"field": "kind"}, "aggs": {"cost": {"avg": {"field": "price"}}}}}}),
+    );
+    let first = &answer["aggregations"]["kinds"]["buckets"][0];
+    assert_eq!(
+        (&first["key"], &first["doc_count"], &first["cost"]["value"]),
+        (&json!("fruit"), &json!(2), &json!(1.75))
+    );
+
+    let page = json!({"size": 2, "sort": [{"price": "asc"}], "search_after": [1.5]});
+    let hits = node.call("POST", "/shop/_search", page);
+    assert_eq!(hits["hits"]["hits"][0]["_id"], "3");
+    let first = node.call("POST", "/shop/_search?scroll=1m", json!({"size": 2}));
+    let scroll = json!({"scroll": "1m", "scroll_id": first["_scroll_id"]});
+    let second = node.call("POST", "/_search/scroll", scroll);
+    assert_eq!(second["hits"]["hits"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn writes_keep_versions_and_refuse_conflicts() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    let made = node.call("PUT", "/a/_doc/1", json!({"n": 1}));
+    assert_eq!(
+        (&made["result"], &made["_version"]),
+        (&json!("created"), &json!(1))
+    );
+    let (status, kind, _) = node.refused("PUT", "/a/_create/1", json!({"n": 2}));
+    assert_eq!(
+        (status, kind.as_str()),
+        (409, "version_conflict_engine_exception")
+    );
+    let (status, ..) = node.refused("PUT", "/a/_doc/1?if_seq_no=7&if_primary_term=1", json!({}));
+    assert_eq!(status, 409);
+    let updated = node.call("POST", "/a/_update/1", json!({"doc": {"m": 2}}));
+    assert_eq!(
+        (&updated["result"], &updated["_version"]),
+        (&json!("updated"), &json!(2))
+    );
+    let same = node.call("POST", "/a/_update/1", json!({"doc": {"m": 2}}));
+    assert_eq!(same["result"], "noop");
+    let found = node.call("GET", "/a/_doc/1", json!({}));
+    assert_eq!(found["_source"], json!({"n": 1, "m": 2}));
+    node.call("DELETE", "/a/_doc/1", json!({}));
+    let (status, _) = node.try_call("GET", "/a/_doc/1", None).unwrap();
+    assert_eq!(status, 404);
+    let again = node.call("PUT", "/a/_doc/1", json!({"n": 3}));
+    assert_eq!(again["_version"], 4);
+}
+
+#[test]
+fn bad_input_is_refused_with_its_name_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    let strict =
+        json!({"mappings": {"dynamic": "strict", "properties": {"n": {"type": "integer"}}}});
+    node.call("PUT", "/a", strict);
+    for (method, path, body, kind, said) in [
+        (
+            "PUT",
+            "/a/_doc/1",
+            json!({"x": 1}),
+            "strict_dynamic_mapping_exception",
+            "[x]",
+        ),
+        (
+            "PUT",
+            "/a/_doc/1",
+            json!({"n": "many"}),
+            "document_parsing_exception",
+            "[n]",
+        ),
+        (
+            "PUT",
+            "/A",
+            json!({}),
+            "invalid_index_name_exception",
+            "lowercase",
+        ),
+        (
+            "PUT",
+            "/a",
+            json!({}),
+            "resource_already_exists_exception",
+            "[a/",
+        ),
+        (
+            "POST",
+            "/a/_search",
+            json!({"query": {"knn": {}}}),
+            "unsupported_operation_exception",
+            "[knn]",
+        ),
+        (
+            "POST",
+            "/a/_search",
+            json!({"query": {"nonsense": {}}}),
+            "parsing_exception",
+            "[nonsense]",
+        ),
+        (
+            "POST",
+            "/a/_search",
+            json!({"size": 20000}),
+            "illegal_argument_exception",
+            "10000",
+        ),
+        (
+            "GET",
+            "/b/_doc/1",
+            json!({}),
+            "index_not_found_exception",
+            "[b]",
+        ),
+        (
+            "DELETE",
+            "/*",
+            json!({}),
+            "illegal_argument_exception",
+            "Wildcard",
+        ),
+        (
+            "PUT",
+            "/b",
+            json!({"settings": {"number_of_shards": 3}}),
+            "unsupported_operation_exception",
+            "one shard",
+        ),
+        (
+            "PUT",
+            "/_snapshot/x",
+            json!({}),
+            "unsupported_operation_exception",
+            "_snapshot",
+        ),
+    ] {
+        let (status, found, reason) = node.refused(method, path, body);
+        assert_eq!(found, kind, "{method} {path}: {status} {reason}");
+        assert!(reason.contains(said), "{method} {path}: {reason}");
+    }
+    let lines = "{\"index\":{\"_id\":\"1\"}}\n{\"n\":1}\n{\"index\":{\"_id\":\"2\"}}\n{\"x\":1}\n";
+    let (status, answer) = node
+        .send(
+            "boss",
+            "POST",
+            "/a/_bulk?refresh=true",
+            Some(lines.to_owned()),
+        )
+        .unwrap();
+    assert_eq!((status, &answer["errors"]), (200, &json!(true)), "{answer}");
+    assert_eq!(answer["items"][0]["index"]["status"], 201);
+    assert_eq!(answer["items"][1]["index"]["status"], 400);
+    assert_eq!(node.call("GET", "/a/_count", json!({}))["count"], 1);
+}
+
+#[test]
+fn readers_read_and_strangers_get_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call("PUT", "/a/_doc/1?refresh=true", json!({"n": 1}));
+    let (status, _) = node.send("guest", "GET", "/a/_doc/1", None).unwrap();
+    assert_eq!(status, 200);
+    let (status, _) = node
+        .send("guest", "PUT", "/a/_doc/2", Some("{}".to_owned()))
+        .unwrap();
+    assert_eq!(status, 403);
+    let (status, _) = node.send("nobody", "GET", "/", None).unwrap();
+    assert_eq!(status, 401);
+}
