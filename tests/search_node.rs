@@ -151,11 +151,11 @@ fn acknowledged_documents_survive_kill_9_during_bulk_and_single_writes() {
                 _ => break,
             }
             let ids: Vec<String> = (0..20).map(|item| format!("bulk-{next}-{item}")).collect();
-            let lines: String = ids
+            let lines: Vec<String> = ids
                 .iter()
                 .map(|id| format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{{\"n\":{next}}}\n"))
                 .collect();
-            match node.send("boss", "POST", "/a/_bulk", Some(lines)) {
+            match node.send("boss", "POST", "/a/_bulk", Some(lines.concat())) {
                 Some((200, answer)) => {
                     assert_eq!(answer["errors"], false, "{answer}");
                     acknowledged.extend(ids.into_iter().map(|id| (id, next)));
