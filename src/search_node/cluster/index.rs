@@ -69,7 +69,8 @@ pub(crate) fn new_uuid() -> Outcome<String> {
     Ok(BASE64.encode(bytes))
 }
 
-fn id_of(uuid: &str) -> Outcome<IndexId> {
+/// A uuid's bytes, as they stand in the log.
+pub(super) fn id_of(uuid: &str) -> Outcome<IndexId> {
     BASE64
         .decode(uuid)
         .ok()

@@ -351,11 +351,20 @@ impl Node {
 
     /// Removes the parts of the log that every index has saved.
     pub(super) fn release_log(&self) {
-        let saved: BTreeMap<_, _> = self
+        let mut saved: BTreeMap<_, _> = self
             .indices()
             .iter()
             .map(|index| (index.id(), index.shard.saved()))
             .collect();
+        // Nothing is known of an index that could not be opened: all of its log is kept.
+        for entry in self.state().indices.values() {
+            match index::id_of(&entry.uuid) {
+                Ok(id) => {
+                    saved.entry(id).or_insert(0);
+                }
+                Err(_) => return,
+            }
+        }
         self.log.release(|id| saved.get(id).copied());
     }
 

@@ -208,8 +208,8 @@ impl Log {
         self.lock().files.values().map(|file| file.bytes).sum()
     }
 
-    /// Removes the files that no index needs. `saved` says up to which sequence number an index
-    /// is saved elsewhere; `None` for one that is gone.
+    /// Removes the files that no index needs. `saved` says below which sequence number the
+    /// operations of an index are saved elsewhere; `None` for an index that is gone.
     pub(crate) fn release(&self, saved: impl Fn(&IndexId) -> Option<u64>) {
         let mut inner = self.lock();
         let current = inner.number;
@@ -221,7 +221,7 @@ impl Log {
                     && file
                         .last
                         .iter()
-                        .all(|(index, seq)| saved(index).is_none_or(|saved| saved >= *seq))
+                        .all(|(index, seq)| saved(index).is_none_or(|saved| saved > *seq))
             })
             .map(|(number, _)| *number)
             .collect();
@@ -349,4 +349,68 @@ fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{Operation, Payload};
+    use super::*;
+
+    fn append(log: &Log, seq: u64) {
+        let mut payload = Payload::new([7; 16]);
+        payload.push(&Operation {
+            seq,
+            version: 1,
+            id: "a",
+            source: Some(b"{}"),
+        });
+        log.append([7; 16], seq, payload.bytes()).unwrap();
+    }
+
+    fn replayed(dir: &Path) -> Vec<u64> {
+        let mut seen = Vec::new();
+        let log = Log::open(
+            dir,
+            |frame| seen.extend(frame.operations.iter().map(|op| op.seq)),
+            |warning| panic!("{warning}"),
+        )
+        .unwrap();
+        log.stop();
+        seen
+    }
+
+    #[test]
+    fn a_file_goes_only_when_all_its_operations_are_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), |_| (), |_| ()).unwrap();
+        append(&log, 0);
+        append(&log, 1);
+        log.cut().unwrap();
+        // Saved below 1: operation 1 is nowhere else.
+        log.release(|_| Some(1));
+        assert_eq!(replayed(dir.path()), [0, 1]);
+        log.release(|_| Some(2));
+        assert_eq!(replayed(dir.path()), [0u64; 0]);
+        log.stop();
+    }
+
+    #[tokio::test]
+    async fn what_is_durable_is_there_after_a_new_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path(), |_| (), |_| ()).unwrap();
+        for seq in 0..5 {
+            append(&log, seq);
+        }
+        let mut payload = Payload::new([8; 16]);
+        payload.push(&Operation {
+            seq: 0,
+            version: 1,
+            id: "b",
+            source: None,
+        });
+        let position = log.append([8; 16], 0, payload.bytes()).unwrap();
+        log.durable(position).await.unwrap();
+        assert_eq!(replayed(dir.path()), [0, 1, 2, 3, 4, 0]);
+        log.stop();
+    }
 }
