@@ -37,6 +37,7 @@ ASKED_FIRST = [
     (r".*(aes|ghash|polyval|polymul)[^ ]*(armv8|intrinsics|pmull|neon|autodetect)[^ ]*", "aes crates: cpufeatures"),
     (r".*crc32fast[^ ]*|.*crc_fast[^ ]*|.*crc32c?[^ ]*", "crc crates: is_aarch64_feature_detected"),
     (r".*memchr[^ ]*", "memchr: is_aarch64_feature_detected"),
+    (r".*tantivy_bitpacker[^ ]*3sve[^ ]*", "tantivy-bitpacker: is_aarch64_feature_detected"),
 ]
 
 
