@@ -10,6 +10,7 @@ mod cluster;
 mod dates;
 mod failure;
 mod http;
+mod json;
 mod mapping;
 mod names;
 mod options;

@@ -1,12 +1,15 @@
 //! Putting documents into buckets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tantivy::DocId;
 
+use super::codes::Coded;
 use super::columns::{Values, position};
 use super::context::Ctx;
-use super::part::{Bucket, Part};
+use super::key::{Key, Show};
+use super::part::{Bucket, Buckets, Part};
 use super::tree::{Node, Rows};
 use crate::search_node::failure::Outcome;
 
@@ -204,11 +207,11 @@ pub(super) fn codes_of(groups: &[Group]) -> Vec<u64> {
 }
 
 /// The buckets of each of `owners` owners; `keys` are those of `codes`.
-pub(super) fn by_owner(
+fn by_owner(
     groups: Vec<Group>,
     owners: usize,
     codes: &[u64],
-    mut keys: Vec<super::key::Key>,
+    mut keys: Vec<Key>,
 ) -> Vec<Vec<Bucket>> {
     let mut all = Vec::new();
     all.resize_with(owners, Vec::new);
@@ -217,7 +220,7 @@ pub(super) fn by_owner(
             continue;
         };
         let key = if owners == 1 {
-            std::mem::replace(&mut keys[at], super::key::Key::Null)
+            std::mem::replace(&mut keys[at], Key::Null)
         } else {
             keys[at].clone()
         };
@@ -228,4 +231,30 @@ pub(super) fn by_owner(
         });
     }
     all
+}
+
+/// The buckets that coded values make in each bucket that `rows` has; `empty` are codes that have
+/// one in any case.
+pub(super) fn of_codes(
+    node: &Node,
+    ctx: &Ctx<'_>,
+    rows: &Rows<'_>,
+    coded: &Coded,
+    empty: &[u64],
+) -> Outcome<Vec<Vec<Bucket>>> {
+    let groups = group(node, ctx, rows, &coded.values, coded.span, empty)?;
+    let distinct = codes_of(&groups);
+    let keys = coded.decode.keys(&distinct)?;
+    Ok(by_owner(groups, rows.count, &distinct, keys))
+}
+
+/// Lists of buckets as parts; `show` says how their keys are shown.
+pub(super) fn as_parts(all: Vec<Vec<Bucket>>, show: &Arc<Show>) -> Vec<Part> {
+    let part = |list| {
+        Part::Buckets(Buckets {
+            list,
+            shows: vec![Arc::clone(show)],
+        })
+    };
+    all.into_iter().map(part).collect()
 }

@@ -52,6 +52,18 @@ impl<T: Copy> Values<T> {
         }
     }
 
+    /// The different values, ascending, and the number of each among them.
+    pub(super) fn numbered(self) -> (Vec<T>, Values<u64>)
+    where
+        T: Ord,
+    {
+        let mut known = self.list.clone();
+        known.sort_unstable();
+        known.dedup();
+        let numbers = self.map(|value| known.partition_point(|one| *one < value) as u64);
+        (known, numbers)
+    }
+
     /// Other values in their place.
     pub(super) fn map<U>(self, f: impl FnMut(T) -> U) -> Values<U> {
         Values {

@@ -298,8 +298,4 @@ impl Agg for Composite {
         object.insert("buckets".to_owned(), rendered.into());
         Ok(object)
     }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
-    }
 }

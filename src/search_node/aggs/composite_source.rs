@@ -10,13 +10,14 @@ use super::context::Ctx;
 use super::histogram::Steps;
 use super::include::key_of;
 use super::key::{Key, Show, Shown};
-use super::params::{Params, float, plain};
+use super::params::{Params, float};
 use super::rounding::Rounding;
 use super::source::{Source, anything, numbers};
 use super::target::Target;
 use super::tree::Rows;
 use crate::search_node::dates::Formats;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::Kind;
 
 /// One source.
@@ -173,18 +174,7 @@ impl Part {
 
     /// The order of keys.
     pub(super) fn compare(&self, left: &Key, right: &Key) -> Ordering {
-        let first = if self.missing_first {
-            Ordering::Less
-        } else {
-            Ordering::Greater
-        };
-        match (left, right) {
-            (Key::Null, Key::Null) => Ordering::Equal,
-            (Key::Null, _) => first,
-            (_, Key::Null) => first.reverse(),
-            _ if self.descending => right.order(left),
-            _ => left.order(right),
-        }
+        left.sorted(right, self.descending, self.missing_first)
     }
 
     /// The key that a member of `after` stands for.

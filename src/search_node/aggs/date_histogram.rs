@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{Ends, Style, check, empty, fill};
-use super::buckets::{by_owner, codes_of, group};
+use super::buckets::{as_parts, of_codes};
 use super::codes::Coded;
 use super::context::Ctx;
 use super::key::{Key, Show};
 use super::order::Order;
 use super::params::Params;
-use super::part::{Bucket, Buckets, Part};
+use super::part::{Bucket, Part};
 use super::rounding::Rounding;
 use super::source::{Source, numbers};
 use super::target::Target;
@@ -121,17 +121,8 @@ impl Agg for DateHistogram {
     fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let source = Source::open(ctx, &self.target, "date_histogram", numbers)?;
         let coded = self.codes(node, ctx, &source, rows)?;
-        let groups = group(node, ctx, rows, &coded.values, coded.span, &[])?;
-        let distinct = codes_of(&groups);
-        let keys = coded.decode.keys(&distinct)?;
-        let all = by_owner(groups, rows.count, &distinct, keys).into_iter();
-        let part = |list| {
-            Part::Buckets(Buckets {
-                list,
-                shows: vec![source.show.clone()],
-            })
-        };
-        Ok(all.map(part).collect())
+        let all = of_codes(node, ctx, rows, &coded, &[])?;
+        Ok(as_parts(all, &source.show))
     }
 
     fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
@@ -178,9 +169,5 @@ impl Agg for DateHistogram {
             )?;
         }
         self.style.render(node, list, &show, end)
-    }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
     }
 }

@@ -9,7 +9,7 @@ use super::params::Params;
 use super::part::{Fixed, Part};
 use super::source::{Source, anything};
 use super::target::Target;
-use super::tree::{Agg, End, Node, Rows, count_of};
+use super::tree::{Agg, Choose, End, Node, Rows, Single};
 use crate::search_node::failure::{Failure, Outcome};
 
 /// `filter`: documents that match a query.
@@ -20,13 +20,13 @@ struct Filter {
 
 /// `filter`, whose body is the query itself.
 pub(super) fn filter(query: &Value) -> Box<dyn Agg> {
-    Box::new(Filter {
+    Box::new(Single(Filter {
         query: query.clone(),
-    })
+    }))
 }
 
-impl Agg for Filter {
-    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+impl Choose for Filter {
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let bits = ctx.filter(&self.query)?;
         let mut spread = Spread::new(node, rows.count, rows.docs.len());
         for (doc, owner) in rows.docs.iter().zip(rows.owners) {
@@ -35,18 +35,6 @@ impl Agg for Filter {
             }
         }
         spread.singles(node, ctx)
-    }
-
-    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
-        end.single(node, part)
-    }
-
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
-        count_of(part, property)
-    }
-
-    fn is_single(&self) -> bool {
-        true
     }
 }
 
@@ -149,10 +137,6 @@ impl Agg for Filters {
         }
         Ok(with_buckets(rendered, self.keyed))
     }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
-    }
 }
 
 /// `missing`: documents without a value.
@@ -164,13 +148,13 @@ struct Missing {
 /// Reads `missing`.
 pub(super) fn missing(params: &Params<'_>) -> Outcome<Box<dyn Agg>> {
     params.refuse(&["missing"])?;
-    Ok(Box::new(Missing {
+    Ok(Box::new(Single(Missing {
         target: Target::parse(params)?,
-    }))
+    })))
 }
 
-impl Agg for Missing {
-    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+impl Choose for Missing {
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let source = Source::open(ctx, &self.target, "missing", anything)?;
         let mut spread = Spread::new(node, rows.count, rows.docs.len());
         for (doc, owner) in rows.docs.iter().zip(rows.owners) {
@@ -179,17 +163,5 @@ impl Agg for Missing {
             }
         }
         spread.singles(node, ctx)
-    }
-
-    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
-        end.single(node, part)
-    }
-
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
-        count_of(part, property)
-    }
-
-    fn is_single(&self) -> bool {
-        true
     }
 }

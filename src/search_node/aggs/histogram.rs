@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::bounds::{Ends, Style, check, empty, fill};
-use super::buckets::{by_owner, codes_of, group};
+use super::buckets::{as_parts, of_codes};
 use super::codes::{Coded, Decode};
 use super::context::Ctx;
 use super::key::Key;
@@ -151,17 +151,8 @@ impl Agg for Histogram {
     fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let source = Source::open(ctx, &self.target, "histogram", numbers)?;
         let coded = self.steps.codes(&source, rows, self.hard)?;
-        let groups = group(node, ctx, rows, &coded.values, coded.span, &[])?;
-        let distinct = codes_of(&groups);
-        let keys = coded.decode.keys(&distinct)?;
-        let all = by_owner(groups, rows.count, &distinct, keys).into_iter();
-        let part = |list| {
-            Part::Buckets(Buckets {
-                list,
-                shows: vec![source.show.clone()],
-            })
-        };
-        Ok(all.map(part).collect())
+        let all = of_codes(node, ctx, rows, &coded, &[])?;
+        Ok(as_parts(all, &source.show))
     }
 
     fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
@@ -196,9 +187,5 @@ impl Agg for Histogram {
             }
         }
         self.style.render(node, list, &show, end)
-    }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
     }
 }

@@ -5,9 +5,10 @@ use tantivy::DocId;
 
 use super::codes::Coded;
 use super::key::Key;
-use super::params::{Params, plain};
+use super::params::Params;
 use super::target::Target;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 
 /// One criterion.
 #[derive(Debug)]

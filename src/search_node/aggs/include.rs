@@ -5,10 +5,11 @@ use tantivy_fst::{Automaton, Regex};
 
 use super::codes::Coded;
 use super::key::Key;
-use super::params::{Params, plain};
+use super::params::Params;
 use super::target::Target;
 use crate::search_node::dates::Formats;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{Kind, Leaf, Number, parse_ip, parse_number};
 
 /// Longest pattern, in characters, as `index.max_regex_length`.

@@ -40,6 +40,23 @@ impl Key {
         }
     }
 
+    /// Order of sorting: `missing_first` says where keys of documents without a value stand,
+    /// whichever way the others go.
+    pub(super) fn sorted(&self, other: &Key, descending: bool, missing_first: bool) -> Ordering {
+        let first = if missing_first {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        };
+        match (self, other) {
+            (Key::Null, Key::Null) => Ordering::Equal,
+            (Key::Null, _) => first,
+            (_, Key::Null) => first.reverse(),
+            _ if descending => other.order(self),
+            _ => self.order(other),
+        }
+    }
+
     /// Keys of different ranks are of different types.
     pub(super) fn rank(&self) -> u8 {
         match self {

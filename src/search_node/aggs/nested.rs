@@ -3,7 +3,6 @@
 //! Instances of nested objects lie directly before the document or the instance that they are
 //! in.
 
-use serde_json::{Map, Value};
 use tantivy::DocId;
 
 use super::PIECE;
@@ -11,7 +10,7 @@ use super::buckets::Spread;
 use super::context::Ctx;
 use super::params::Params;
 use super::part::{self, Part};
-use super::tree::{Agg, End, Node, Rows, count_of};
+use super::tree::{Agg, Choose, Node, Rows, Single};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Mapping, Property};
 use crate::search_node::shard;
@@ -25,9 +24,9 @@ struct Nested {
 /// Reads `nested`.
 pub(super) fn nested(params: &Params<'_>) -> Outcome<Box<dyn Agg>> {
     params.need("path")?;
-    Ok(Box::new(Nested {
+    Ok(Box::new(Single(Nested {
         path: params.text("path")?.unwrap_or_default().to_owned(),
-    }))
+    })))
 }
 
 /// The numbers of the nested objects that lie in `path`, or in documents.
@@ -63,8 +62,8 @@ fn nest_of(part: &shard::Part, doc: DocId) -> u64 {
     nest.and_then(|nest| nest.first(doc)).unwrap_or(0)
 }
 
-impl Agg for Nested {
-    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+impl Choose for Nested {
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let mapping = &ctx.host.view().mapping;
         let number = mapping.nested_number(&self.path);
         if number.is_none() && mapping.is_object(&self.path) {
@@ -91,18 +90,6 @@ impl Agg for Nested {
         }
         spread.singles(node, &ctx.within(Some(&self.path)))
     }
-
-    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
-        end.single(node, part)
-    }
-
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
-        count_of(part, property)
-    }
-
-    fn is_single(&self) -> bool {
-        true
-    }
 }
 
 /// `reverse_nested`: what the instances are in.
@@ -113,13 +100,13 @@ struct Reverse {
 
 /// Reads `reverse_nested`.
 pub(super) fn reverse(params: &Params<'_>) -> Outcome<Box<dyn Agg>> {
-    Ok(Box::new(Reverse {
+    Ok(Box::new(Single(Reverse {
         path: params.text("path")?.map(str::to_owned),
-    }))
+    })))
 }
 
-impl Agg for Reverse {
-    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+impl Choose for Reverse {
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let mapping = &ctx.host.view().mapping;
         let number = self.path.as_deref().map(|path| mapping.nested_number(path));
         if number == Some(None)
@@ -163,26 +150,14 @@ impl Agg for Reverse {
         }
         spread.singles(node, &ctx.within(self.path.as_deref()))
     }
-
-    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
-        end.single(node, part)
-    }
-
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
-        count_of(part, property)
-    }
-
-    fn is_single(&self) -> bool {
-        true
-    }
 }
 
 /// `global`: all documents.
 #[derive(Debug)]
 pub(super) struct Global;
 
-impl Agg for Global {
-    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+impl Choose for Global {
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
         let mut all = vec![Part::Single(0, Vec::new())];
         // Each part once, whatever was found in it.
         let docs: Vec<DocId> = match ctx.part {
@@ -207,17 +182,5 @@ impl Agg for Global {
         }
         debug_assert_eq!(rows.count, 1);
         Ok(all)
-    }
-
-    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
-        end.single(node, part)
-    }
-
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
-        count_of(part, property)
-    }
-
-    fn is_single(&self) -> bool {
-        true
     }
 }

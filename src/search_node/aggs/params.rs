@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::{plain, text};
 
 /// The parameters of one aggregation, or of an object in one.
 #[derive(Debug)]
@@ -165,19 +166,9 @@ impl<'a> Params<'a> {
                 "[{}] failed to parse field [{key}] of [{}]: it must be {wanted}, found [{}]",
                 self.kind,
                 self.name,
-                plain(found).unwrap_or_else(|| found.to_string())
+                text(found)
             ),
         )
-    }
-}
-
-/// A text, number or boolean as it is written.
-pub(super) fn plain(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
     }
 }
 

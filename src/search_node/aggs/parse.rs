@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::params::Params;
-use super::tree::{Agg, Node};
+use super::tree::{Agg, Node, Single};
 use super::{cardinality, composite, date_histogram, filters, histogram, metrics, nested};
 use super::{quantiles, ranges, terms, top_hits};
 use crate::search_node::failure::{Failure, Outcome};
@@ -245,7 +245,7 @@ fn build(name: &str, kind: &str, body: &Value, subs: &[Node]) -> Outcome<Box<dyn
         "missing" => filters::missing(&params)?,
         "nested" => nested::nested(&params)?,
         "reverse_nested" => nested::reverse(&params)?,
-        "global" => Box::new(nested::Global),
+        "global" => Box::new(Single(nested::Global)),
         "avg" | "sum" | "min" | "max" | "value_count" | "stats" | "extended_stats" => {
             metrics::parse(&params)?
         }

@@ -8,12 +8,13 @@ use super::bounds::with_buckets;
 use super::buckets::Spread;
 use super::context::Ctx;
 use super::key::{Key, Show, java_double, number, whole};
-use super::params::{Params, float, plain};
+use super::params::{Params, float};
 use super::part::{Fixed, Part};
 use super::source::{Source, numbers};
 use super::target::Target;
 use super::tree::{Agg, End, Node, Rows};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::Kind;
 
 /// Most ranges of one aggregation.
@@ -239,10 +240,6 @@ impl Agg for Ranges {
             rendered.push((key, Value::Object(object)));
         }
         Ok(with_buckets(rendered, self.keyed))
-    }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
     }
 }
 

@@ -160,12 +160,9 @@ impl Rounding {
             }
             start
         });
-        let mut known = floors.list.clone();
-        known.sort_unstable();
-        known.dedup();
-        let code = |value: i64| known.partition_point(|one| *one < value) as u64;
+        let (known, values) = floors.numbered();
         Coded {
-            values: floors.map(code),
+            values,
             span: Some(known.len() as u64),
             decode: Decode::Ints(known),
         }

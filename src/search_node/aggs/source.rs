@@ -10,9 +10,10 @@ use super::codes::{Coded, Decode};
 use super::columns::{Values, gather};
 use super::context::Ctx;
 use super::key::{Shown, whole};
-use super::params::{float, plain};
+use super::params::float;
 use super::target::Target;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{Kind, Leaf, Number, Storage, parse_ip, parse_number};
 
 /// Whether a field has numbers.
@@ -306,12 +307,9 @@ fn gather_ips(
 }
 
 fn ips(values: Values<u128>) -> Coded {
-    let mut known = values.list.clone();
-    known.sort_unstable();
-    known.dedup();
-    let code = |ip: u128| known.partition_point(|one| *one < ip) as u64;
+    let (known, values) = values.numbered();
     Coded {
-        values: values.map(code),
+        values,
         span: Some(known.len() as u64),
         decode: Decode::Ips(known),
     }

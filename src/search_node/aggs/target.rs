@@ -4,9 +4,10 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::key::{Show, whole};
-use super::params::{Params, plain};
+use super::params::Params;
 use crate::search_node::dates::{self, Formats, Round};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{Kind, Leaf, Storage};
 
 /// The parameters `field`, `missing` and `format`.

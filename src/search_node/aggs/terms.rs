@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tantivy::DocId;
 
-use super::buckets::{by_owner, codes_of, group};
+use super::buckets::{as_parts, of_codes};
 use super::codes::Decode;
 use super::context::Ctx;
 use super::include::Include;
@@ -70,22 +70,13 @@ impl Agg for Terms {
         let mut empty = coded.values.split_off(rows.docs.len());
         empty.sort_unstable();
         empty.dedup();
-        let groups = group(node, ctx, rows, &coded.values, coded.span, &empty)?;
-        let distinct = codes_of(&groups);
-        let keys = coded.decode.keys(&distinct)?;
-        let mut all = by_owner(groups, rows.count, &distinct, keys);
+        let mut all = of_codes(node, ctx, rows, &coded, &empty)?;
         if matches!(&coded.decode, Decode::Terms { other: Some(_), .. }) {
             for buckets in &mut all {
                 buckets.sort_by(|a, b| a.key.order(&b.key));
             }
         }
-        let part = |list| {
-            Part::Buckets(Buckets {
-                list,
-                shows: vec![source.show.clone()],
-            })
-        };
-        Ok(all.into_iter().map(part).collect())
+        Ok(as_parts(all, &source.show))
     }
 
     fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
@@ -131,9 +122,5 @@ impl Agg for Terms {
         object.insert("sum_other_doc_count".to_owned(), (all - shown).into());
         object.insert("buckets".to_owned(), rendered.into());
         Ok(object)
-    }
-
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
     }
 }

@@ -270,10 +270,6 @@ impl Agg for TopHitsAgg {
         Ok(object)
     }
 
-    fn number(&self, _: &Part, _: Option<&str>) -> Option<f64> {
-        None
-    }
-
     fn takes_subs(&self) -> bool {
         false
     }
@@ -299,7 +295,9 @@ impl TopHits {
         // Stable: of equal ones those of the first segment or index are first.
         self.hits.sort_by(|a, b| {
             let orders = a.keys.iter().zip(&b.keys).zip(&*directions);
-            let orders = orders.map(|((a, b), direction)| direction.compare(a, b));
+            let orders = orders.map(|((a, b), direction)| {
+                a.sorted(b, direction.descending, direction.missing_first)
+            });
             orders.fold(Ordering::Equal, Ordering::then)
         });
         self.hits.truncate(self.limit);
@@ -310,22 +308,5 @@ impl TopHits {
         let hits = self.hits.iter().flat_map(|hit| &hit.keys);
         let keys: usize = hits.map(|key| size_of::<Key>() + key.bytes()).sum();
         size_of::<Self>() + self.hits.len() * size_of::<Hit>() + keys
-    }
-}
-
-impl Direction {
-    fn compare(self, a: &Key, b: &Key) -> Ordering {
-        let first = if self.missing_first {
-            Ordering::Less
-        } else {
-            Ordering::Greater
-        };
-        match (a, b) {
-            (Key::Null, Key::Null) => Ordering::Equal,
-            (Key::Null, _) => first,
-            (_, Key::Null) => first.reverse(),
-            _ if self.descending => b.order(a),
-            _ => a.order(b),
-        }
     }
 }

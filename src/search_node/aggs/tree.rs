@@ -59,7 +59,9 @@ pub(super) trait Agg: Debug + Send + Sync {
 
     /// A property by which buckets can be ordered, NaN when it has no value; `None` when there is
     /// no such property.
-    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64>;
+    fn number(&self, _part: &Part, _property: Option<&str>) -> Option<f64> {
+        None
+    }
 
     /// Whether it has one bucket, which an order can go through.
     fn is_single(&self) -> bool {
@@ -77,8 +79,36 @@ pub(super) trait Agg: Debug + Send + Sync {
     }
 }
 
+/// An aggregation with one bucket: which documents are in it.
+pub(super) trait Choose: Debug + Send + Sync {
+    /// Computes the bucket for each bucket that `rows` has.
+    fn choose(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>>;
+}
+
+/// What all aggregations with one bucket have in common.
+#[derive(Debug)]
+pub(super) struct Single<T>(pub T);
+
+impl<T: Choose> Agg for Single<T> {
+    fn collect(&self, node: &Node, ctx: &Ctx<'_>, rows: &Rows<'_>) -> Outcome<Vec<Part>> {
+        self.0.choose(node, ctx, rows)
+    }
+
+    fn finish(&self, node: &Node, part: Part, end: &End<'_>) -> Outcome<Map<String, Value>> {
+        end.single(node, part)
+    }
+
+    fn number(&self, part: &Part, property: Option<&str>) -> Option<f64> {
+        count_of(part, property)
+    }
+
+    fn is_single(&self) -> bool {
+        true
+    }
+}
+
 /// The number of documents of a single bucket, as an order sees it.
-pub(super) fn count_of(part: &Part, property: Option<&str>) -> Option<f64> {
+fn count_of(part: &Part, property: Option<&str>) -> Option<f64> {
     if !matches!(property, None | Some("_count" | "doc_count")) {
         return None;
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
 use crate::search_node::names;
 
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
@@ -207,13 +208,6 @@ fn walk(
         }
     }
     Ok(())
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// Checks flattened settings; `update` when the index is there already.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::leaf::Leaf;
 use super::{MAX_DEPTH, MAX_FIELDS, Schema, merge};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
 
 /// What happens to fields that the mapping does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +243,7 @@ impl Builder {
 }
 
 fn parse_dynamic(value: &Value) -> Outcome<Dynamic> {
-    match super::leaf::text(value).as_str() {
+    match text(value).as_str() {
         "true" => Ok(Dynamic::Yes),
         "false" => Ok(Dynamic::No),
         "strict" => Ok(Dynamic::Strict),

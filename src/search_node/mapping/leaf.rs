@@ -6,6 +6,7 @@ use super::kind::{Kind, parse_kind};
 use crate::search_node::analysis::Analyzer;
 use crate::search_node::dates::Formats;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -301,14 +302,6 @@ impl Params<'_> {
             "parameter [{key}] of field [{}] is [{found}], it must be {wanted}",
             self.path
         ))
-    }
-}
-
-/// A JSON value as text: strings without quotes.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::MAX_DEPTH;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
 
 /// What to do when two mappings define one field differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,17 +239,15 @@ fn merge_leaf(
     if known.get("type") != after.get("type") {
         return Err(Failure::illegal(format!(
             "mapper [{path}] cannot be changed from type [{}] to [{}]",
-            known.get("type").map(super::leaf::text).unwrap_or_default(),
-            after.get("type").map(super::leaf::text).unwrap_or_default()
+            known.get("type").map(text).unwrap_or_default(),
+            after.get("type").map(text).unwrap_or_default()
         )));
     }
     for key in known.keys().chain(after.keys()) {
         let same = known.get(key) == after.get(key);
         if !same && !UPDATABLE.contains(&key.as_str()) {
-            let show = |map: &Map<String, Value>| {
-                map.get(key)
-                    .map_or_else(|| "default".to_owned(), super::leaf::text)
-            };
+            let show =
+                |map: &Map<String, Value>| map.get(key).map_or_else(|| "default".to_owned(), text);
             return Err(Failure::illegal(format!(
                 "Mapper for [{path}] conflicts with existing mapper:\n\tCannot update parameter \
                  [{key}] from [{}] to [{}]",

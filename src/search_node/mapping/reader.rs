@@ -7,10 +7,11 @@ use tantivy::TantivyDocument;
 
 use super::definition::{Dynamic, Mapping, Object, Property};
 use super::kind::{Kind, Storage};
-use super::leaf::{Leaf, text};
+use super::leaf::Leaf;
 use super::values::{Number, parse_ip, parse_number};
 use super::{MAX_DEPTH, MAX_NESTED, SystemFields, dynamic, merge};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
 
 /// Longest exact term, in bytes, as in Lucene.
 const MAX_TERM: usize = 32_766;

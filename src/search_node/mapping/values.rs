@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde_json::Value;
 
 use super::kind::Kind;
-use super::leaf::{Leaf, text};
+use super::leaf::Leaf;
 use crate::search_node::dates::Round;
+use crate::search_node::json::text;
 
 /// A number as it lies in a column.
 #[derive(Debug, Clone, Copy, PartialEq)]

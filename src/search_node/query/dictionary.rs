@@ -13,9 +13,10 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
 use tantivy_fst::Regex;
 
-use super::params::{Params, plain};
+use super::params::Params;
 use super::{Built, Context, Marked, boosted, field_params, none};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{Leaf, Storage, SystemFields};
 
 /// What tantivy's error says when the request ran too long.

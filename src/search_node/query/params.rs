@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::{plain, text};
 
 /// The parameters of one query or similar object.
 #[derive(Debug)]
@@ -146,13 +147,9 @@ impl<'a> Params<'a> {
     /// A parameter that is known and not supported, unless it has its default.
     pub(crate) fn only(&self, key: &str, default: &str) -> Outcome<()> {
         match self.get(key) {
-            Some(value) if plain(value).as_deref() != Some(default) => {
-                Err(Failure::unsupported(format!(
-                    "[{key}: {}] of [{}]",
-                    plain(value).unwrap_or_else(|| value.to_string()),
-                    self.name
-                )))
-            }
+            Some(value) if plain(value).as_deref() != Some(default) => Err(Failure::unsupported(
+                format!("[{key}: {}] of [{}]", text(value), self.name),
+            )),
             _ => Ok(()),
         }
     }
@@ -178,17 +175,7 @@ impl<'a> Params<'a> {
         Failure::illegal(format!(
             "[{key}] of [{}] must be {wanted}, found [{}]",
             self.name,
-            plain(found).unwrap_or_else(|| found.to_string())
+            text(found)
         ))
-    }
-}
-
-/// A text, number or boolean as it is written.
-pub(super) fn plain(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
     }
 }

@@ -10,10 +10,11 @@ use tantivy::query::{
 };
 use tantivy::schema::IndexRecordOption;
 
-use super::params::{Params, plain};
+use super::params::Params;
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
 use crate::search_node::dates::{Formats, Round, parse_zone, resolve};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{
     Kind, Leaf, Number, Storage, SystemFields, parse_boolean, parse_ip, parse_number,
 };

@@ -6,11 +6,12 @@ use tantivy::query::{PhrasePrefixQuery, PhraseQuery};
 
 use super::compound::{best_of, combine, minimum_should_match};
 use super::dictionary::{Fuzziness, fuzzy_term, prefix_of, read_fuzziness};
-use super::params::{Params, plain};
+use super::params::Params;
 use super::terms::{exact, term_query};
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
 use crate::search_node::analysis::{Analyzer, Tok};
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::plain;
 use crate::search_node::mapping::{Leaf, Storage};
 
 /// How a text is matched.
