@@ -1,8 +1,8 @@
 //! Tokenizers that only ask of each character whether it belongs to a token.
 
-use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
+use tantivy::tokenizer::{Token, Tokenizer};
 
-use super::standard::push_lower;
+use super::spans::SpanStream;
 use super::words::MAX_TOKEN_LENGTH;
 
 /// Makes a token of each run of characters of one kind.
@@ -33,37 +33,32 @@ impl CharTokenizer {
     }
 }
 
-/// The tokens of one text, see [`CharTokenizer`].
-pub(super) struct CharTokenStream<'a> {
-    text: &'a str,
-    at: usize,
-    keeps: fn(char) -> bool,
-    lower: bool,
-    token: &'a mut Token,
-}
-
 impl Tokenizer for CharTokenizer {
-    type TokenStream<'a> = CharTokenStream<'a>;
+    type TokenStream<'a> = SpanStream<'a, Runs<'a>>;
 
-    fn token_stream<'a>(&'a mut self, text: &'a str) -> CharTokenStream<'a> {
-        self.token.reset();
-        CharTokenStream {
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Self::TokenStream<'a> {
+        let runs = Runs {
             text,
             at: 0,
             keeps: self.keeps,
-            lower: self.lower,
-            token: &mut self.token,
-        }
+        };
+        SpanStream::new(text, runs, self.lower, &mut self.token)
     }
 }
 
-impl TokenStream for CharTokenStream<'_> {
-    fn advance(&mut self) -> bool {
-        let rest = &self.text[self.at..];
-        let Some(skipped) = rest.find(self.keeps) else {
-            return false;
-        };
-        let rest = &rest[skipped..];
+/// Where the runs of one text lie, see [`CharTokenizer`].
+pub(super) struct Runs<'a> {
+    text: &'a str,
+    at: usize,
+    keeps: fn(char) -> bool,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let from = self.at + self.text[self.at..].find(self.keeps)?;
+        let rest = &self.text[from..];
         let mut units = 0;
         let length = rest
             .char_indices()
@@ -72,26 +67,8 @@ impl TokenStream for CharTokenStream<'_> {
                 units > MAX_TOKEN_LENGTH || !(self.keeps)(*c)
             })
             .map_or(rest.len(), |(offset, _)| offset);
-        let from = self.at + skipped;
         self.at = from + length;
-        self.token.position = self.token.position.wrapping_add(1);
-        self.token.offset_from = from;
-        self.token.offset_to = self.at;
-        self.token.text.clear();
-        if self.lower {
-            push_lower(&mut self.token.text, &rest[..length]);
-        } else {
-            self.token.text.push_str(&rest[..length]);
-        }
-        true
-    }
-
-    fn token(&self) -> &Token {
-        self.token
-    }
-
-    fn token_mut(&mut self) -> &mut Token {
-        self.token
+        Some((from, self.at))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod chars;
 mod english;
+mod spans;
 mod standard;
 #[cfg(test)]
 mod tests;

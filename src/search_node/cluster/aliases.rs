@@ -190,15 +190,7 @@ impl Node {
             let mut any = false;
             for pattern in patterns.split(',') {
                 let pattern = if pattern == "_all" { "*" } else { pattern };
-                for index in indices {
-                    if let Some(entry) = state.indices.get_mut(index) {
-                        let before = entry.aliases.len();
-                        entry
-                            .aliases
-                            .retain(|alias, _| !names::matches(pattern, alias));
-                        any |= entry.aliases.len() != before;
-                    }
-                }
+                any |= remove(state, indices, pattern);
             }
             if any { Ok(()) } else { Err(missing(patterns)) }
         })
@@ -223,16 +215,7 @@ impl Step {
                 }
             }
             Step::Remove(indices, pattern, must) => {
-                let mut any = false;
-                for index in indices {
-                    if let Some(entry) = state.indices.get_mut(index) {
-                        let before = entry.aliases.len();
-                        entry
-                            .aliases
-                            .retain(|alias, _| !names::matches(pattern, alias));
-                        any |= entry.aliases.len() != before;
-                    }
-                }
+                let any = remove(state, indices, pattern);
                 if !any && (*must || !pattern.contains('*')) {
                     return Err(missing(pattern));
                 }
@@ -240,6 +223,21 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// Takes the aliases that fit `pattern` from `indices`; says whether there was one.
+fn remove(state: &mut State, indices: &[String], pattern: &str) -> bool {
+    let mut any = false;
+    for index in indices {
+        if let Some(entry) = state.indices.get_mut(index) {
+            let before = entry.aliases.len();
+            entry
+                .aliases
+                .retain(|alias, _| !names::matches(pattern, alias));
+            any |= entry.aliases.len() != before;
+        }
+    }
+    any
 }
 
 /// At most one index of an alias takes writes.

@@ -1,17 +1,16 @@
 //! Indices: making, deleting, mappings, settings, maintenance.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
 use super::blocking;
 use super::request::{Reply, Request};
-use crate::search_node::analysis::Analyzer;
+use super::stats::stats;
 use crate::search_node::cluster::settings::{self, Operation};
 use crate::search_node::cluster::{Index, Lenience, Node};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::mapping::{Kind, Mapping};
+use crate::search_node::mapping::Mapping;
 use crate::search_node::names;
 
 /// Parameters that say which indices are meant.
@@ -21,9 +20,23 @@ fn known(request: &Request, more: &[&str]) -> Outcome<()> {
     request.known(&[WHICH, more].concat())
 }
 
-fn resolve(node: &Node, name: &str, lenience: Lenience) -> Outcome<Vec<Arc<Index>>> {
+pub(super) fn resolve(node: &Node, name: &str, lenience: Lenience) -> Outcome<Vec<Arc<Index>>> {
     let targets = node.resolve(name, lenience)?;
     Ok(targets.into_iter().map(|target| target.index).collect())
+}
+
+/// The indices that are to be changed: there is one at least.
+fn to_change(node: &Node, request: &Request, name: &str, closed: bool) -> Outcome<Vec<Arc<Index>>> {
+    let lenience = request.lenience()?;
+    resolve(
+        node,
+        name,
+        Lenience {
+            allow_no_indices: false,
+            closed: closed || lenience.closed,
+            ..lenience
+        },
+    )
 }
 
 pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
@@ -98,15 +111,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             let body = request.json()?;
             let body = body.get("settings").cloned().unwrap_or(body);
             let keep = request.flag("preserve_existing", false)?;
-            let indices = resolve(
-                node,
-                name,
-                Lenience {
-                    allow_no_indices: false,
-                    closed: true,
-                    ..request.lenience()?
-                },
-            )?;
+            let indices = to_change(node, request, name, true)?;
             blocking(move || {
                 for index in indices {
                     index.change_settings(&body, keep)?;
@@ -119,14 +124,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             if !["metadata", "read", "read_only", "write"].contains(block) {
                 return Err(Failure::illegal(format!("no block named [{block}]")));
             }
-            let indices = resolve(
-                node,
-                name,
-                Lenience {
-                    allow_no_indices: false,
-                    ..request.lenience()?
-                },
-            )?;
+            let indices = to_change(node, request, name, false)?;
             let mut setting = Map::new();
             setting.insert(format!("index.blocks.{block}"), true.into());
             let setting = Value::Object(setting);
@@ -289,14 +287,7 @@ async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Repl
 async fn put_mapping(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
     known(request, &["write_index_only"])?;
     let body = request.json()?;
-    let indices = resolve(
-        node,
-        name,
-        Lenience {
-            allow_no_indices: false,
-            ..request.lenience()?
-        },
-    )?;
+    let indices = to_change(node, request, name, false)?;
     blocking(move || {
         // All or none: a conflict in one leaves the others as they are.
         for index in &indices {
@@ -340,12 +331,7 @@ async fn open_close(
     close: bool,
 ) -> Outcome<Reply> {
     known(request, &["wait_for_active_shards"])?;
-    let lenience = Lenience {
-        closed: !close,
-        allow_no_indices: false,
-        ..request.lenience()?
-    };
-    let indices = resolve(node, name, lenience)?;
+    let indices = to_change(node, request, name, !close)?;
     let node = Arc::clone(node);
     blocking(move || {
         let mut shown = Map::new();
@@ -394,137 +380,4 @@ async fn maintain(
         ))
     })
     .await
-}
-
-/// Figures of one index.
-pub(super) fn figures(index: &Index) -> Value {
-    let view = index.shard.view();
-    let counters = &index.shard.counters;
-    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    json!({
-        "docs": {"count": view.docs, "deleted": view.deleted},
-        "shard_stats": {"total_count": 1},
-        "store": {"size_in_bytes": view.bytes, "reserved_in_bytes": 0},
-        "indexing": {
-            "index_total": get(&counters.indexed),
-            "index_time_in_millis": get(&counters.index_micros) / 1000,
-            "delete_total": get(&counters.deleted),
-        },
-        "get": {"total": get(&counters.gets)},
-        "search": {
-            "query_total": get(&counters.searches),
-            "query_time_in_millis": get(&counters.search_micros) / 1000,
-        },
-        "merges": {"total": get(&counters.merges)},
-        "refresh": {"total": get(&counters.refreshes)},
-        "flush": {"total": get(&counters.flushes)},
-        "segments": {"count": view.parts.len(), "memory_in_bytes": index.shard.memory()},
-    })
-}
-
-fn stats(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
-    let indices = resolve(
-        node,
-        name,
-        Lenience {
-            hidden: name == "*",
-            ..request.lenience()?
-        },
-    )?;
-    let mut all = json!({});
-    let mut shown = Map::new();
-    for index in &indices {
-        let figures = figures(index);
-        add(&mut all, &figures);
-        shown.insert(
-            index.name.clone(),
-            json!({"uuid": index.uuid, "primaries": figures, "total": figures}),
-        );
-    }
-    let shards = indices.len();
-    Ok(Reply::ok(json!({
-        "_shards": {"total": shards, "successful": shards, "failed": 0},
-        "_all": {"primaries": all, "total": all},
-        "indices": shown,
-    })))
-}
-
-/// Adds numbers of the same name.
-pub(super) fn add(sum: &mut Value, more: &Value) {
-    let Some(more) = more.as_object() else { return };
-    for (key, value) in more {
-        match value {
-            Value::Object(_) => {
-                if sum.get(key).is_none() {
-                    sum[key] = json!({});
-                }
-                add(&mut sum[key], value);
-            }
-            value => {
-                let total = sum[key].as_u64().unwrap_or(0) + value.as_u64().unwrap_or(0);
-                sum[key] = total.into();
-            }
-        }
-    }
-}
-
-pub(super) fn analyze(node: &Node, request: &Request) -> Outcome<Reply> {
-    request.known(&["index"])?;
-    let body = request.json()?;
-    let named = |analyzer: &str| {
-        Analyzer::from_name(analyzer)
-            .ok_or_else(|| Failure::illegal(format!("failed to find global analyzer [{analyzer}]")))
-    };
-    for key in body.as_object().into_iter().flatten().map(|(key, _)| key) {
-        if !["analyzer", "field", "text"].contains(&key.as_str()) {
-            return Err(Failure::unsupported(format!("[{key}] of _analyze")));
-        }
-    }
-    let analyzer = match (
-        body["analyzer"].as_str(),
-        body["field"].as_str(),
-        request.path.as_slice(),
-    ) {
-        (Some(analyzer), ..) => named(analyzer)?,
-        (None, Some(field), [name, _]) => {
-            let mapping = node.one(name)?.mapping();
-            match mapping.leaf(field) {
-                Some(leaf) if leaf.kind == Kind::Text => leaf.analyzer,
-                Some(_) => Analyzer::Keyword,
-                None => Analyzer::Standard,
-            }
-        }
-        _ => Analyzer::Standard,
-    };
-    let texts: Vec<&str> = match &body["text"] {
-        Value::String(text) => vec![text],
-        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
-        _ => return Err(Failure::illegal("[text] is missing")),
-    };
-    let mut tokens = Vec::new();
-    let mut position = 0;
-    let mut start = 0;
-    for text in texts {
-        // Offsets count characters of UTF-16, as in Java.
-        let utf16 = |bytes: usize| start + text[..bytes].encode_utf16().count();
-        let mut last = 0;
-        for token in analyzer.tokens(text) {
-            let kind = if token.text.chars().all(|c| c.is_ascii_digit()) {
-                "<NUM>"
-            } else {
-                "<ALPHANUM>"
-            };
-            last = token.position + 1;
-            tokens.push(json!({
-                "token": token.text,
-                "start_offset": utf16(token.from),
-                "end_offset": utf16(token.to),
-                "type": if analyzer == Analyzer::Standard || analyzer == Analyzer::English { kind } else { "word" },
-                "position": position + token.position,
-            }));
-        }
-        position += last + 100;
-        start = utf16(text.len()) + 1;
-    }
-    Ok(Reply::ok(json!({"tokens": tokens})))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::indices::{add, figures};
 use super::request::{Reply, Request};
+use super::stats::{add, figures};
 use crate::search_node::cluster::{Lenience, Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
 

@@ -1,15 +1,20 @@
 //! The REST interface.
 
+mod analyze;
 mod bulk;
 mod cat;
 mod documents;
 mod indices;
 mod info;
+mod ndjson;
+mod reading;
 mod request;
 mod searches;
 mod security;
 mod server;
+mod stats;
 mod templates;
+mod update;
 
 use std::sync::Arc;
 
@@ -45,7 +50,7 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
         (_, ["_cat", rest @ ..]) => cat::route(node, request, rest),
         (_, ["_security", rest @ ..]) => security::route(node, request, rest),
         (_, ["_bulk"] | [_, "_bulk"]) => bulk::bulk(node, request).await,
-        ("GET" | "POST", ["_mget"] | [_, "_mget"]) => documents::mget(node, request).await,
+        ("GET" | "POST", ["_mget"] | [_, "_mget"]) => reading::mget(node, request).await,
         (_, ["_index_template" | "_component_template" | "_template", ..]) => {
             templates::route(node, request, &path)
         }
@@ -57,7 +62,7 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
         }
         ("GET" | "POST", ["_search"] | [_, "_search"]) => searches::search(node, request).await,
         ("GET" | "POST", ["_count"] | [_, "_count"]) => searches::count(node, request).await,
-        ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => indices::analyze(node, request),
+        ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => analyze::analyze(node, request),
         (_, [_, "_doc" | "_create" | "_update" | "_source", ..]) => {
             documents::route(node, request, &path).await
         }

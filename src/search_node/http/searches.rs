@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::blocking;
-use super::documents::source_filter;
+use super::reading::source_filter;
 use super::request::{Reply, Request};
 use crate::search_node::cluster::settings::Operation;
 use crate::search_node::cluster::{Lenience, Node};

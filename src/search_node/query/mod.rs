@@ -2,8 +2,10 @@
 
 mod compound;
 mod dictionary;
+mod fuzzy;
 mod nested;
 mod params;
+mod range;
 mod strings;
 mod terms;
 mod text;
@@ -169,13 +171,13 @@ impl<'a> Context<'a> {
             "nested" => compound::nested(self, body),
             "term" => terms::term(self, body),
             "terms" => terms::terms(self, body),
-            "range" => terms::range(self, body),
+            "range" => range::range(self, body),
             "exists" => terms::exists(self, body),
             "ids" => terms::ids(self, body),
             "prefix" => dictionary::prefix(self, body),
             "wildcard" => dictionary::wildcard(self, body),
             "regexp" => dictionary::regexp(self, body),
-            "fuzzy" => dictionary::fuzzy(self, body),
+            "fuzzy" => fuzzy::fuzzy(self, body),
             "match" => text::matching(self, body),
             "match_phrase" => text::match_phrase(self, body),
             "match_phrase_prefix" => text::match_phrase_prefix(self, body),

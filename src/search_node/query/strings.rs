@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::compound::{best_of, combine, minimum_should_match};
-use super::dictionary::{Fuzziness, prefix_of, regex_of, wildcard_of};
+use super::dictionary::{prefix_of, regex_of, wildcard_of};
+use super::fuzzy::Fuzziness;
 use super::params::Params;
-use super::terms::{Bounds, exists_path};
+use super::range::Bounds;
+use super::terms::exists_path;
 use super::text::{Matching, Phrase, analyzer, fields};
 use super::{Built, Context, all, boosted, none, object_of};
 use crate::search_node::failure::{Failure, Outcome};

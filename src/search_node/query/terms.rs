@@ -66,7 +66,7 @@ pub(super) fn exact(ctx: &Context<'_>, field: &str, value: &Value) -> Outcome<Bu
     }
 }
 
-fn term_text(leaf: &Leaf, value: &Value) -> Outcome<String> {
+pub(super) fn term_text(leaf: &Leaf, value: &Value) -> Outcome<String> {
     let text = plain(value).ok_or_else(|| {
         Failure::parsing(format!(
             "[term] query on field [{}] needs a plain value, found [{value}]",
@@ -132,7 +132,7 @@ fn values(ctx: &Context<'_>, leaf: &Leaf, value: &Value) -> Outcome<Built> {
 }
 
 /// The whole number that `value` is; `None` when no document can have it.
-fn whole(leaf: &Leaf, value: &Value) -> Outcome<Option<i64>> {
+pub(super) fn whole(leaf: &Leaf, value: &Value) -> Outcome<Option<i64>> {
     let text = plain(value).unwrap_or_default();
     if let Ok(number) = text.trim().parse::<i64>() {
         return Ok(Some(number));
@@ -157,7 +157,7 @@ pub(super) fn bad_value(leaf: &Leaf, why: &str) -> Failure {
     )
 }
 
-fn integers(leaf: &Leaf, low: i64, high: i64) -> Built {
+pub(super) fn integers(leaf: &Leaf, low: i64, high: i64) -> Built {
     between(
         leaf,
         Bound::Included(Term::from_field_i64(leaf.field(), low)),
@@ -165,7 +165,7 @@ fn integers(leaf: &Leaf, low: i64, high: i64) -> Built {
     )
 }
 
-fn between(leaf: &Leaf, low: Bound<Term>, high: Bound<Term>) -> Built {
+pub(super) fn between(leaf: &Leaf, low: Bound<Term>, high: Bound<Term>) -> Built {
     if matches!((&low, &high), (Bound::Unbounded, Bound::Unbounded)) {
         return exists_leaf(leaf);
     }
@@ -192,7 +192,7 @@ fn network(value: &Value) -> Result<(Ipv6Addr, Ipv6Addr), String> {
     Ok(((address & !host).into(), (address | host).into()))
 }
 
-fn date(
+pub(super) fn date(
     ctx: &Context<'_>,
     leaf: &Leaf,
     formats: &Formats,
@@ -327,184 +327,12 @@ pub(super) fn exists_path(ctx: &Context<'_>, path: &str) -> Built {
     ))
 }
 
-fn exists_leaf(leaf: &Leaf) -> Built {
+pub(super) fn exists_leaf(leaf: &Leaf) -> Built {
     match leaf.kind.storage() {
         Storage::Text => Box::new(TermQuery::new(
             Term::from_field_text(SystemFields::PRESENT, &leaf.slot.to_string()),
             IndexRecordOption::Basic,
         )),
         _ => Box::new(ExistsQuery::new(leaf.column(), false)),
-    }
-}
-
-pub(super) fn range(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
-    let (field, params) = field_params("range", "value", body)?;
-    let boost = params.boost()?;
-    let side = |open: &str, closed: &str| -> Outcome<Option<(&Value, bool)>> {
-        let given = |key: &str| params.get(key).filter(|value| !value.is_null());
-        match (given(open), given(closed)) {
-            (Some(_), Some(_)) => Err(Failure::parsing(format!(
-                "[range] query on [{field}] has both [{open}] and [{closed}]"
-            ))),
-            (Some(value), None) => Ok(Some((value, false))),
-            (None, Some(value)) => Ok(Some((value, true))),
-            (None, None) => Ok(None),
-        }
-    };
-    let low = side("gt", "gte")?;
-    let high = side("lt", "lte")?;
-    let format = params.text("format")?;
-    let zone = params.text("time_zone")?;
-    if let Some(relation) = params.text("relation")?
-        && !relation.eq_ignore_ascii_case("intersects")
-    {
-        return Err(Failure::unsupported(format!(
-            "[relation: {relation}] of query [range]"
-        )));
-    }
-    params.finish()?;
-    let bounds = Bounds {
-        low,
-        high,
-        format: format.as_deref(),
-        zone: zone.as_deref(),
-    };
-    Ok(boosted(bounds.build(ctx, field)?, boost))
-}
-
-/// Both ends of a range: the value, and whether it belongs to it.
-pub(super) struct Bounds<'a> {
-    pub(super) low: Option<(&'a Value, bool)>,
-    pub(super) high: Option<(&'a Value, bool)>,
-    pub(super) format: Option<&'a str>,
-    pub(super) zone: Option<&'a str>,
-}
-
-impl Bounds<'_> {
-    pub(super) fn build(&self, ctx: &Context<'_>, field: &str) -> Outcome<Built> {
-        let Some(leaf) = ctx.searchable(field)? else {
-            return Ok(none());
-        };
-        if self.format.is_some() && leaf.kind != Kind::Date {
-            return Err(bad_value(leaf, "[format] is for dates"));
-        }
-        match leaf.kind.storage() {
-            Storage::Text => Err(Failure::unsupported(format!(
-                "query [range] on field [{field}] of type [text]; use a keyword field"
-            ))),
-            Storage::Term => {
-                let bound = |side: Option<(&Value, bool)>| -> Outcome<Bound<Term>> {
-                    match side {
-                        None => Ok(Bound::Unbounded),
-                        Some((value, closed)) => {
-                            let text = term_text(leaf, value)?;
-                            Ok(end(Term::from_field_text(leaf.field(), &text), closed))
-                        }
-                    }
-                };
-                Ok(between(leaf, bound(self.low)?, bound(self.high)?))
-            }
-            Storage::Ip => {
-                let bound = |side: Option<(&Value, bool)>| -> Outcome<Bound<Term>> {
-                    match side {
-                        None => Ok(Bound::Unbounded),
-                        Some((value, closed)) => {
-                            let ip = parse_ip(value).map_err(|why| bad_value(leaf, &why))?;
-                            Ok(end(Term::from_field_ip_addr(leaf.field(), ip), closed))
-                        }
-                    }
-                };
-                Ok(between(leaf, bound(self.low)?, bound(self.high)?))
-            }
-            Storage::Float => {
-                let bound = |side: Option<(&Value, bool)>| -> Outcome<Bound<Term>> {
-                    match side {
-                        None => Ok(Bound::Unbounded),
-                        Some((value, closed)) => {
-                            let number = number(leaf, value)?;
-                            Ok(end(Term::from_field_f64(leaf.field(), number), closed))
-                        }
-                    }
-                };
-                Ok(between(leaf, bound(self.low)?, bound(self.high)?))
-            }
-            Storage::Int => self.integers(ctx, leaf),
-        }
-    }
-
-    /// Bounds of whole numbers are made inclusive: nothing lies between two of them.
-    fn integers(&self, ctx: &Context<'_>, leaf: &Leaf) -> Outcome<Built> {
-        let formats = match self.format {
-            None => leaf.formats.clone(),
-            Some(spec) => {
-                Formats::parse_spec(spec).map_err(|error| bad_value(leaf, &error.to_string()))?
-            }
-        };
-        let zone = self.zone.unwrap_or("UTC");
-        let limit = |value: &Value, closed: bool, low: bool| -> Outcome<Option<i64>> {
-            let round = if closed == low {
-                Round::Down
-            } else {
-                Round::Up
-            };
-            let exact = match leaf.kind {
-                Kind::Date => date(ctx, leaf, &formats, value, round, zone)?,
-                Kind::Boolean => {
-                    i64::from(parse_boolean(value).map_err(|why| bad_value(leaf, &why))?)
-                }
-                _ => {
-                    if let Some(number) = whole(leaf, value)? {
-                        number
-                    } else {
-                        let number = number(leaf, value)?;
-                        let inward = if low { number.ceil() } else { number.floor() };
-                        // Saturates at the ends of the type, which is what is meant.
-                        #[allow(clippy::cast_possible_truncation)]
-                        return Ok(Some(inward as i64));
-                    }
-                }
-            };
-            Ok(match (closed, low) {
-                (true, _) => Some(exact),
-                (false, true) => exact.checked_add(1),
-                (false, false) => exact.checked_sub(1),
-            })
-        };
-        let (mut low, mut high) = (i64::MIN, i64::MAX);
-        if let Some((value, closed)) = self.low {
-            match limit(value, closed, true)? {
-                Some(bound) => low = bound,
-                None => return Ok(none()),
-            }
-        }
-        if let Some((value, closed)) = self.high {
-            match limit(value, closed, false)? {
-                Some(bound) => high = bound,
-                None => return Ok(none()),
-            }
-        }
-        if low > high {
-            return Ok(none());
-        }
-        if self.low.is_none() && self.high.is_none() {
-            return Ok(exists_leaf(leaf));
-        }
-        Ok(integers(leaf, low, high))
-    }
-}
-
-fn end(term: Term, closed: bool) -> Bound<Term> {
-    if closed {
-        Bound::Included(term)
-    } else {
-        Bound::Excluded(term)
-    }
-}
-
-fn number(leaf: &Leaf, value: &Value) -> Outcome<f64> {
-    let text = plain(value).unwrap_or_default();
-    match text.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
-        _ => Err(bad_value(leaf, &format!("For input string: \"{text}\""))),
     }
 }

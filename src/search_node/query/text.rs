@@ -5,7 +5,8 @@ use tantivy::Term;
 use tantivy::query::{PhrasePrefixQuery, PhraseQuery};
 
 use super::compound::{best_of, combine, minimum_should_match};
-use super::dictionary::{Fuzziness, fuzzy_term, prefix_of, read_fuzziness};
+use super::dictionary::prefix_of;
+use super::fuzzy::{Fuzziness, fuzzy_term, read_fuzziness};
 use super::params::Params;
 use super::terms::{exact, term_query};
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
@@ -169,10 +170,10 @@ impl Matching {
                     fuzzy_term(ctx, leaf, &token.text, fuzziness)
                 } else {
                     ctx.mark(leaf, Marked::Term(token.text.clone()));
-                    term_query(leaf, &token.text)
+                    Ok(term_query(leaf, &token.text))
                 }
             })
-            .collect();
+            .collect::<Outcome<_>>()?;
         if let Some(token) = prefix {
             clauses.push(prefix_of(ctx, &leaf.path, token.text, false)?);
         }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tantivy::query::EnableScoring;
 use tantivy::{DocId, TERMINATED};
 
+use super::keys::KeyReader;
 use super::request::Request;
-use super::sort::{KeyReader, SortSpec, SortValue};
+use super::sort::{SortSpec, SortValue};
 use super::{Source, fetch};
 use crate::search_node::aggs::{Aggs, Host, Matches, Partial};
 use crate::search_node::failure::{Failure, Outcome};

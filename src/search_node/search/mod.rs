@@ -4,6 +4,7 @@ mod collect;
 mod contexts;
 mod fetch;
 mod highlight;
+mod keys;
 mod request;
 mod sort;
 

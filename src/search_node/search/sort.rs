@@ -4,9 +4,8 @@ use std::cmp::Ordering;
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
-use tantivy::DocId;
-use tantivy::columnar::{Column, StrColumn};
 
+use super::keys::{KeyReader, Mode, show_ip};
 use crate::search_node::dates::{Formats, Round};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Kind, Mapping, Storage};
@@ -22,16 +21,6 @@ pub(super) enum Key {
     Doc,
     /// A field.
     Field(String),
-}
-
-/// Which of several values of a document counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Min,
-    Max,
-    Sum,
-    Avg,
-    Median,
 }
 
 /// One key of an order.
@@ -52,8 +41,10 @@ pub(crate) enum SortValue {
     Int(i64),
     /// A float or a score.
     Float(f64),
-    /// A keyword, or an address as its bytes would order.
+    /// A keyword.
     Text(String),
+    /// An address.
+    Ip(Ipv6Addr),
     /// An ordinal in the dictionary of one segment.
     Ord(u64),
     /// No value: `true` when it stands at the end.
@@ -67,7 +58,7 @@ impl SortSpec {
 
     /// How `a` and `b` stand to each other in this order.
     pub(super) fn compare(&self, a: &SortValue, b: &SortValue) -> Ordering {
-        use SortValue::{Float, Int, Missing, Ord, Text};
+        use SortValue::{Float, Int, Ip, Missing, Ord, Text};
         let order = match (a, b) {
             (Missing(a), Missing(b)) => return a.cmp(b),
             (Missing(last), _) => {
@@ -88,13 +79,14 @@ impl SortSpec {
             (Ord(a), Ord(b)) => a.cmp(b),
             (Float(a), Float(b)) => a.total_cmp(b),
             (Text(a), Text(b)) => a.cmp(b),
+            (Ip(a), Ip(b)) => a.cmp(b),
             #[allow(clippy::cast_precision_loss)]
             (Int(a), Float(b)) => (*a as f64).total_cmp(b),
             #[allow(clippy::cast_precision_loss)]
             (Float(a), Int(b)) => a.total_cmp(&(*b as f64)),
             // Values of one field have one type in one index; over indices, numbers come first.
-            (Int(_) | Float(_), _) | (Ord(_), Text(_)) => Ordering::Less,
-            (_, Int(_) | Float(_)) | (Text(_), Ord(_)) => Ordering::Greater,
+            (Int(_) | Float(_) | Ord(_), _) | (Text(_), Ip(_)) => Ordering::Less,
+            (_, Int(_) | Float(_) | Ord(_)) | (Ip(_), Text(_)) => Ordering::Greater,
         };
         if self.descending {
             order.reverse()
@@ -114,6 +106,7 @@ impl SortSpec {
             SortValue::Float(number) if *number > 0.0 => "Infinity".into(),
             SortValue::Float(_) => "-Infinity".into(),
             SortValue::Text(text) => text.clone().into(),
+            SortValue::Ip(ip) => show_ip(*ip).into(),
             SortValue::Ord(_) | SortValue::Missing(_) => Value::Null,
         }
     }
@@ -167,7 +160,7 @@ impl SortSpec {
             (Storage::Term, Value::String(text)) => Ok(SortValue::Text(text.clone())),
             (Storage::Ip, Value::String(text)) => {
                 let ip = crate::search_node::mapping::parse_ip(&Value::from(text.as_str()));
-                ip.map(|ip| SortValue::Text(ip_key(ip))).map_err(|_| bad())
+                ip.map(SortValue::Ip).map_err(|_| bad())
             }
             _ => Err(bad()),
         }
@@ -275,129 +268,6 @@ impl SortSpec {
                 }
             }
         })
-    }
-}
-
-/// Addresses order as numbers: this text orders as they do.
-fn ip_key(ip: Ipv6Addr) -> String {
-    match ip.to_ipv4_mapped() {
-        Some(v4) => v4.to_string(),
-        None => ip.to_string(),
-    }
-}
-
-/// Reads the values of one key in one segment.
-pub(super) enum KeyReader {
-    Score,
-    /// The number of the segment's first document over the whole search.
-    Doc(u64),
-    Absent(SortValue),
-    Int(Column<i64>, Mode, SortValue),
-    Float(Column<f64>, Mode, SortValue),
-    Ip(Column<Ipv6Addr>, Mode, SortValue),
-    Text(StrColumn, Mode, SortValue),
-}
-
-impl KeyReader {
-    /// The value of `doc`; texts as ordinals.
-    pub(super) fn value(&self, doc: DocId, score: f32) -> SortValue {
-        match self {
-            KeyReader::Score => SortValue::Float(f64::from(score)),
-            KeyReader::Doc(base) => {
-                SortValue::Int(i64::try_from(base + u64::from(doc)).unwrap_or(i64::MAX))
-            }
-            KeyReader::Absent(missing) => missing.clone(),
-            KeyReader::Int(column, mode, missing) => {
-                let mut values = column.values_for_doc(doc);
-                let Some(first) = values.next() else {
-                    return missing.clone();
-                };
-                SortValue::Int(match mode {
-                    Mode::Min => values.fold(first, i64::min),
-                    Mode::Max => values.fold(first, i64::max),
-                    Mode::Sum => values.fold(first, i64::saturating_add),
-                    Mode::Avg | Mode::Median => {
-                        let mut all: Vec<i64> = std::iter::once(first).chain(values).collect();
-                        middle_int(&mut all, *mode)
-                    }
-                })
-            }
-            KeyReader::Float(column, mode, missing) => {
-                let mut values = column.values_for_doc(doc);
-                let Some(first) = values.next() else {
-                    return missing.clone();
-                };
-                SortValue::Float(match mode {
-                    Mode::Min => values.fold(first, f64::min),
-                    Mode::Max => values.fold(first, f64::max),
-                    Mode::Sum => values.fold(first, |a, b| a + b),
-                    Mode::Avg | Mode::Median => {
-                        let mut all: Vec<f64> = std::iter::once(first).chain(values).collect();
-                        middle_float(&mut all, *mode)
-                    }
-                })
-            }
-            KeyReader::Ip(column, mode, missing) => {
-                let values = column.values_for_doc(doc);
-                let chosen = if *mode == Mode::Max {
-                    values.max()
-                } else {
-                    values.min()
-                };
-                // Compared as whole numbers of 128 bits, written with equal length.
-                chosen.map_or_else(
-                    || missing.clone(),
-                    |ip| SortValue::Text(format!("{:039}", u128::from(ip))),
-                )
-            }
-            KeyReader::Text(column, mode, missing) => {
-                let ords = column.term_ords(doc);
-                let chosen = if *mode == Mode::Max {
-                    ords.max()
-                } else {
-                    ords.min()
-                };
-                chosen.map_or_else(|| missing.clone(), SortValue::Ord)
-            }
-        }
-    }
-
-    /// A value that holds in every segment.
-    pub(super) fn resolve(&self, value: SortValue) -> Outcome<SortValue> {
-        let (SortValue::Ord(ord), KeyReader::Text(column, ..)) = (&value, self) else {
-            return Ok(value);
-        };
-        let mut text = String::new();
-        column.ord_to_str(*ord, &mut text)?;
-        Ok(SortValue::Text(text))
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
-fn middle_int(all: &mut [i64], mode: Mode) -> i64 {
-    if mode == Mode::Avg {
-        let sum: i128 = all.iter().map(|value| i128::from(*value)).sum();
-        return (sum / all.len() as i128) as i64;
-    }
-    all.sort_unstable();
-    let half = all.len() / 2;
-    if all.len() % 2 == 1 {
-        all[half]
-    } else {
-        i64::midpoint(all[half - 1], all[half])
-    }
-}
-
-fn middle_float(all: &mut [f64], mode: Mode) -> f64 {
-    if mode == Mode::Avg {
-        return all.iter().sum::<f64>() / all.len() as f64;
-    }
-    all.sort_unstable_by(f64::total_cmp);
-    let half = all.len() / 2;
-    if all.len() % 2 == 1 {
-        all[half]
-    } else {
-        f64::midpoint(all[half - 1], all[half])
     }
 }
 

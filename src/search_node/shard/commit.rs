@@ -70,22 +70,7 @@ impl Commit {
                 // What is damaged must not be searched: tantivy trusts its files.
                 verify(&dir.join(&saved.file))?;
                 let segment = Segment::load(saved.id, &dir.join(&saved.file), schema)?;
-                let live = match &saved.live {
-                    None => Bits::full(segment.max_doc()),
-                    Some(name) => {
-                        let path = dir.join(name);
-                        let bytes = std::fs::read(&path)?;
-                        match Bits::from_bytes(&bytes) {
-                            Some(bits) if bits.len() == segment.max_doc() => bits,
-                            _ => {
-                                return Err(Failure::internal(format!(
-                                    "{} is damaged; restore the index from a snapshot",
-                                    path.display()
-                                )));
-                            }
-                        }
-                    }
-                };
+                let live = saved.load_live(dir, segment.max_doc())?;
                 Ok(Part::new(Arc::new(segment), Arc::new(live)))
             })
             .collect()
@@ -118,6 +103,23 @@ impl Commit {
             if ours {
                 let _ = std::fs::remove_file(entry.path());
             }
+        }
+    }
+}
+
+impl Saved {
+    /// The live documents of this segment in `dir`, which has `max_doc` ones.
+    pub(super) fn load_live(&self, dir: &Path, max_doc: u32) -> Outcome<Bits> {
+        let Some(name) = &self.live else {
+            return Ok(Bits::full(max_doc));
+        };
+        let path = dir.join(name);
+        match Bits::from_bytes(&std::fs::read(&path)?) {
+            Some(bits) if bits.len() == max_doc => Ok(bits),
+            _ => Err(Failure::internal(format!(
+                "{} is damaged; restore the index from a snapshot",
+                path.display()
+            ))),
         }
     }
 }

@@ -127,12 +127,7 @@ impl Shard {
     /// Puts saved segments together while there are many of one size; at most one step.
     /// Returns whether there was one.
     pub(crate) fn merge_step(&self) -> Outcome<bool> {
-        self.merge_some(|parts, commit| {
-            let on_disk: Vec<_> = parts
-                .iter()
-                .filter(|(segment, _)| commit.segments.iter().any(|s| s.id == segment.id))
-                .cloned()
-                .collect();
+        self.merge_some(|on_disk| {
             // One with many dead documents is written anew alone.
             let half_dead = on_disk.iter().find(|(segment, live)| {
                 segment.bytes <= MAX_MERGED && live.count() < segment.max_doc() / 2
@@ -162,50 +157,44 @@ impl Shard {
     /// Puts all saved segments together until there are at most `wanted`.
     pub(crate) fn force_merge(&self, wanted: usize, only_expunge: bool) -> Outcome<()> {
         self.flush()?;
-        self.merge_some(|parts, commit| {
-            let on_disk: Vec<_> = parts
-                .iter()
-                .filter(|(segment, _)| commit.segments.iter().any(|s| s.id == segment.id))
-                .cloned()
-                .collect();
+        self.merge_some(|on_disk| {
             let dead =
                 |(segment, live): &(Arc<Segment>, Arc<Bits>)| live.count() < segment.max_doc();
             if only_expunge {
-                return on_disk.into_iter().filter(dead).collect();
+                return on_disk.iter().filter(|one| dead(one)).cloned().collect();
             }
             if on_disk.len() <= wanted && !on_disk.iter().any(dead) {
                 return Vec::new();
             }
             let surplus = on_disk.len().saturating_sub(wanted.max(1) - 1).max(1);
-            on_disk.into_iter().take(surplus).collect()
+            on_disk.iter().take(surplus).cloned().collect()
         })
         .map(drop)
     }
 
-    fn merge_some(&self, pick: impl FnOnce(&Sources, &Commit) -> Sources) -> Outcome<bool> {
+    /// Puts what `pick` picks of the saved segments together; it sees the documents that are
+    /// saved as live, whatever was deleted since: see the module.
+    fn merge_some(&self, pick: impl FnOnce(&Sources) -> Sources) -> Outcome<bool> {
         let mut commit = self.commit();
-        let (chosen, mapping) = {
+        let (parts, mapping) = {
             let writer = self.writer();
-            (pick(&writer.parts, &commit), Arc::clone(&writer.mapping))
+            (writer.parts.clone(), Arc::clone(&writer.mapping))
         };
-        if chosen.is_empty() {
+        let mut on_disk = Sources::new();
+        for saved in &commit.segments {
+            if let Some((segment, _)) = parts.iter().find(|(segment, _)| segment.id == saved.id) {
+                let live = saved.load_live(&self.dir, segment.max_doc())?;
+                on_disk.push((Arc::clone(segment), Arc::new(live)));
+            }
+        }
+        let mut sources = pick(&on_disk);
+        if sources.is_empty() {
             return Ok(false);
         }
-        // What is saved of a segment counts, not what was deleted since: see the module.
-        let mut sources = Sources::new();
-        for (segment, _) in chosen {
-            let segment = if is_old(&segment, &mapping) {
-                Arc::new(segment.reopened(&mapping.schema)?)
-            } else {
-                segment
-            };
-            let saved = commit.segments.iter().find(|saved| saved.id == segment.id);
-            let live = match saved.and_then(|saved| saved.live.as_ref()) {
-                None => Bits::full(segment.max_doc()),
-                Some(name) => Bits::from_bytes(&std::fs::read(self.dir.join(name))?)
-                    .ok_or_else(|| Failure::internal(format!("{name} is damaged")))?,
-            };
-            sources.push((segment, Arc::new(live)));
+        for (segment, _) in &mut sources {
+            if is_old(segment, &mapping) {
+                *segment = Arc::new(segment.reopened(&mapping.schema)?);
+            }
         }
         let mut next = commit.clone();
         next.generation += 1;
