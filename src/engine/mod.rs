@@ -273,6 +273,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Level of one output line.
     fn line_level(&self, line: &str) -> Level;
 
+    /// What a line says besides its level, where the engine writes that as a word of its own.
+    fn line_text<'a>(&self, line: &'a str) -> &'a str {
+        line
+    }
+
     /// What the last lines before an exit mean, if they are known.
     fn advise(&self, last_lines: &[String]) -> Option<Advice>;
 }

@@ -214,6 +214,13 @@ impl Engine for SearchNode {
         }
     }
 
+    fn line_text<'a>(&self, line: &'a str) -> &'a str {
+        match line.trim_start().split_once(' ') {
+            Some(("ERROR" | "WARN" | "INFO" | "DEBUG", text)) => text,
+            _ => line,
+        }
+    }
+
     fn advise(&self, last_lines: &[String]) -> Option<Advice> {
         advice::find(WORDS, last_lines)
     }
@@ -400,6 +407,8 @@ mod tests {
         ] {
             assert_eq!(SearchNode.line_level(line), level, "{line}");
         }
+        assert_eq!(SearchNode.line_text(" INFO ready"), "ready");
+        assert_eq!(SearchNode.line_text("lucid: no"), "lucid: no");
     }
 
     #[test]

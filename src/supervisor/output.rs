@@ -23,8 +23,9 @@ use tokio::sync::broadcast;
 
 use super::readable::readable;
 use crate::config::Log;
+use crate::engine::Engine;
 use crate::fsx::FsError;
-use crate::journal::{self, Event, Level};
+use crate::journal::{self, Event};
 use crate::status::now_rfc3339;
 use crate::units::MIB;
 
@@ -135,8 +136,7 @@ pub(super) fn open_for_engine(path: &Path) -> Result<File, FsError> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Writer {
     pub(super) datastore: &'static str,
-    pub(super) engine: &'static str,
-    pub(super) level: fn(&str) -> Level,
+    pub(super) engine: &'static dyn Engine,
 }
 
 /// Reads one engine's output into the journal.
@@ -254,9 +254,9 @@ impl Tail {
         if self.bucket.take(Instant::now()) {
             journal::engine_line(
                 writer.datastore,
-                writer.engine,
-                (writer.level)(&text),
-                &text,
+                writer.engine.kind().name(),
+                writer.engine.line_level(&text),
+                writer.engine.line_text(&text),
             );
         } else {
             self.suppressed += 1;
@@ -269,7 +269,11 @@ impl Tail {
 
     fn report_suppressed(&mut self, writer: Writer) {
         if self.suppressed > 0 && self.bucket.take(Instant::now()) {
-            let message = format!("{} lines of {} suppressed", self.suppressed, writer.engine);
+            let message = format!(
+                "{} lines of {} suppressed",
+                self.suppressed,
+                writer.engine.kind().name()
+            );
             journal::emit(Event::OutputSuppressed, writer.datastore, &message);
             self.suppressed = 0;
         }
@@ -301,11 +305,12 @@ mod tests {
 
     use super::*;
 
-    const WRITER: Writer = Writer {
-        datastore: "cache",
-        engine: "test",
-        level: |_| Level::Info,
-    };
+    fn writer() -> Writer {
+        Writer {
+            datastore: "cache",
+            engine: crate::engine::of(crate::config::EngineKind::Redis),
+        }
+    }
 
     fn settings(burst: u32) -> Log {
         Log {
@@ -323,10 +328,10 @@ mod tests {
         let mut tail = Tail::open(&path, &settings(100), lines.clone()).unwrap();
         let mut engine = open_for_engine(&path).unwrap();
         engine.write_all(b"one\ntw").unwrap();
-        while tail.drain(WRITER) {}
+        while tail.drain(writer()) {}
         assert_eq!(lines.last(9).len(), 1);
         engine.write_all(b"o\nlast words").unwrap();
-        tail.finish(WRITER);
+        tail.finish(writer());
         let texts: Vec<_> = lines.last(9).into_iter().map(|l| l.text).collect();
         assert_eq!(texts, ["one", "two", "last words"]);
     }
@@ -343,7 +348,7 @@ mod tests {
         let first = Lines::new(100);
         Tail::open(&path, &settings(100), first.clone())
             .unwrap()
-            .finish(WRITER);
+            .finish(writer());
         let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
         assert!(
             blocks * 512 < 100_000,
@@ -353,7 +358,7 @@ mod tests {
         let second = Lines::new(100);
         Tail::open(&path, &settings(100), second.clone())
             .unwrap()
-            .finish(WRITER);
+            .finish(writer());
         assert_eq!(second.last(1)[0].text, "for the next");
         // Holes come in pages: at most a page of read text may come again.
         assert!(
@@ -373,7 +378,7 @@ mod tests {
         for n in 0..1000 {
             writeln!(engine, "line {n}").unwrap();
         }
-        while tail.drain(WRITER) {}
+        while tail.drain(writer()) {}
         assert!(tail.suppressed >= 980, "{} suppressed", tail.suppressed);
         assert_eq!(lines.last(1)[0].text, "line 999");
         assert_eq!(lines.last(1000).len(), 50);
@@ -386,7 +391,7 @@ mod tests {
         let lines = Lines::new(100);
         let mut follower = lines.follow();
         let mut tail = Tail::open(&path, &settings(100), lines).unwrap();
-        let task = tokio::spawn(async move { tail.run(WRITER).await });
+        let task = tokio::spawn(async move { tail.run(writer()).await });
         tokio::time::sleep(Duration::from_millis(20)).await;
         open_for_engine(&path)
             .unwrap()

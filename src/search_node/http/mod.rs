@@ -46,23 +46,35 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     let method = request.method.as_str();
     match (method, path.as_slice()) {
         ("GET" | "HEAD", []) => Ok(info::root(node)),
-        (_, ["_cluster" | "_nodes" | "_tasks" | "_ping", ..]) => info::route(node, request, &path),
-        (_, ["_cat", rest @ ..]) => cat::route(node, request, rest),
-        (_, ["_security", rest @ ..]) => security::route(node, request, rest),
         (_, ["_bulk"] | [_, "_bulk"]) => bulk::bulk(node, request).await,
         ("GET" | "POST", ["_mget"] | [_, "_mget"]) => reading::mget(node, request).await,
-        (_, ["_index_template" | "_component_template" | "_template", ..]) => {
-            templates::route(node, request, &path)
-        }
-        (_, ["_aliases" | "_alias", ..] | [_, "_alias" | "_aliases", ..]) => {
-            templates::aliases(node, request, &path)
+        (
+            _,
+            [
+                "_cluster"
+                | "_nodes"
+                | "_tasks"
+                | "_ping"
+                | "_cat"
+                | "_security"
+                | "_analyze"
+                | "_index_template"
+                | "_component_template"
+                | "_template"
+                | "_aliases"
+                | "_alias",
+                ..,
+            ]
+            | [_, "_alias" | "_aliases" | "_analyze", ..],
+        ) => {
+            let (node, request) = (Arc::clone(node), request.clone());
+            blocking(move || short(&node, &request)).await
         }
         (_, ["_search", "scroll", ..] | ["_pit" | "_msearch"] | [_, "_pit" | "_msearch"]) => {
             searches::contexts(node, request, &path).await
         }
         ("GET" | "POST", ["_search"] | [_, "_search"]) => searches::search(node, request).await,
         ("GET" | "POST", ["_count"] | [_, "_count"]) => searches::count(node, request).await,
-        ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => analyze::analyze(node, request),
         (_, [_, "_doc" | "_create" | "_update" | "_source", ..]) => {
             documents::route(node, request, &path).await
         }
@@ -76,6 +88,23 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
         ) => indices::route(node, request, &path).await,
         (_, [name, ..]) if !name.starts_with('_') => indices::route(node, request, &path).await,
         _ => Err(no_handler(request)),
+    }
+}
+
+/// What is answered in one go, and may read or write a file.
+fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
+    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    match (request.method.as_str(), path.as_slice()) {
+        (_, ["_cat", rest @ ..]) => cat::route(node, request, rest),
+        (_, ["_security", rest @ ..]) => security::route(node, request, rest),
+        ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => analyze::analyze(node, request),
+        (_, ["_index_template" | "_component_template" | "_template", ..]) => {
+            templates::route(node, request, &path)
+        }
+        (_, ["_aliases" | "_alias", ..] | [_, "_alias" | "_aliases", ..]) => {
+            templates::aliases(node, request, &path)
+        }
+        _ => info::route(node, request, &path),
     }
 }
 

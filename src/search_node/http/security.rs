@@ -65,7 +65,17 @@ impl Users {
         }
     }
 
-    /// Who sends this header.
+    /// Who sends this header, when its check succeeded lately.
+    pub(super) fn known(&self, header: &str) -> Option<Arc<Identity>> {
+        let digest: [u8; 32] = Sha256::digest(header.as_bytes()).into();
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+            .cloned()
+    }
+
+    /// Who sends this header; takes some milliseconds.
     pub(super) fn authenticate(&self, header: Option<&str>, node: &Node) -> Outcome<Arc<Identity>> {
         let Some(header) = header else {
             return Err(unauthorized(
@@ -74,11 +84,6 @@ impl Users {
         };
         if let Some(key) = header.strip_prefix("ApiKey ") {
             return by_key(key, node);
-        }
-        let digest: [u8; 32] = Sha256::digest(header.as_bytes()).into();
-        let seen = |seen: &HashMap<[u8; 32], Arc<Identity>>| seen.get(&digest).cloned();
-        if let Some(known) = seen(&self.seen.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(known);
         }
         let decoded = header
             .strip_prefix("Basic ")
@@ -105,6 +110,7 @@ impl Users {
         if seen.len() >= REMEMBERED {
             seen.clear();
         }
+        let digest: [u8; 32] = Sha256::digest(header.as_bytes()).into();
         seen.insert(digest, Arc::clone(&identity));
         Ok(identity)
     }

@@ -14,9 +14,8 @@ use super::super::prepare::{self, Prepared};
 use super::super::process::Process;
 use super::super::{notify, probe};
 use super::{Actor, Outcome, Step, Wanted};
-use crate::config::EngineKind;
-use crate::engine::{self, EngineError};
-use crate::journal::{self, Event, Level};
+use crate::engine::EngineError;
+use crate::journal::{self, Event};
 
 /// How long an adopted engine may take to pass its first probe.
 const ADOPTED_LIMIT: Duration = Duration::from_secs(15);
@@ -25,11 +24,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Actor {
     pub(super) async fn running(&mut self, process: Process, prepared: Arc<Prepared>) -> Step {
-        let kind = prepared.engine.kind();
         let writer = Writer {
             datastore: self.role.name(),
-            engine: kind.name(),
-            level: line_level(kind),
+            engine: prepared.engine,
         };
         let mut tail = self.tail();
         let mut was_ready = false;
@@ -60,7 +57,7 @@ impl Actor {
                 if let Some(tail) = tail.as_mut() {
                     tail.finish(writer);
                 }
-                let (cause, reason) = self.judge(exit, kind);
+                let (cause, reason) = self.judge(exit, prepared.engine.kind());
                 self.exited(
                     Run {
                         lasted,
@@ -240,16 +237,5 @@ fn hung_reason(error: &EngineError, failures: u32) -> String {
         format!("{error}; it is killed and restarted")
     } else {
         format!("{failures} probes in a row failed ({error}); it is killed and restarted")
-    }
-}
-
-fn line_level(kind: EngineKind) -> fn(&str) -> Level {
-    match kind {
-        EngineKind::Secantus => |line| engine::of(EngineKind::Secantus).line_level(line),
-        EngineKind::Mongod => |line| engine::of(EngineKind::Mongod).line_level(line),
-        EngineKind::Redis => |line| engine::of(EngineKind::Redis).line_level(line),
-        EngineKind::Valkey => |line| engine::of(EngineKind::Valkey).line_level(line),
-        EngineKind::SearchNode => |line| engine::of(EngineKind::SearchNode).line_level(line),
-        EngineKind::Elasticsearch => |line| engine::of(EngineKind::Elasticsearch).line_level(line),
     }
 }
