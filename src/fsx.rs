@@ -101,6 +101,19 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<(), FsError> {
         .map_err(FsError::wrap("create directory", path))
 }
 
+/// Creates the directory `path`, and has its name in the parent on the disk before it returns; a
+/// directory that is there already is left as it is.
+pub fn create_dir_durable(path: &Path, mode: u32) -> Result<(), FsError> {
+    create_dir(path, mode)?;
+    match path.parent() {
+        None => Ok(()),
+        // A relative name of one part lies in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+    }
+    .map_err(FsError::wrap("flush the directory of", path))
+}
+
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors

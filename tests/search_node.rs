@@ -406,6 +406,14 @@ fn readers_read_and_strangers_get_nothing() {
         .send("guest", "PUT", "/a/_doc/2", Some("{}".to_owned()))
         .unwrap();
     assert_eq!(status, 403);
+    let document = Some("{}".to_owned());
+    let (status, _) = node
+        .send("guest", "POST", "/a/_doc/_search", document)
+        .unwrap();
+    assert_eq!(status, 403, "a document named like a search");
+    let search = Some(json!({"query": {"match_all": {}}}).to_string());
+    let (status, _) = node.send("guest", "POST", "/a/_search", search).unwrap();
+    assert_eq!(status, 200);
     let (status, _) = node.send("nobody", "GET", "/", None).unwrap();
     assert_eq!(status, 401);
 }

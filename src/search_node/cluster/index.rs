@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -18,6 +18,9 @@ use crate::search_node::shard::{Change, Frame, IndexId, Log, Shard};
 
 /// File with an index's definition.
 const NAME: &str = "index.json";
+
+/// A save that failed is tried again after this time.
+const RETRY_SAVE: Duration = Duration::from_secs(10);
 
 /// Larger definitions are none.
 const MAX_DEFINITION: u64 = 64 << 20;
@@ -59,6 +62,8 @@ pub(crate) struct Index {
     open: AtomicBool,
     /// When a refresh was last due, for its interval.
     pub(super) refreshed: Mutex<Instant>,
+    /// When the last save failed, and why; none after one that went well.
+    pub(super) unsaved: Mutex<Option<(Instant, Failure)>>,
 }
 
 /// 16 random bytes as Elasticsearch writes them.
@@ -82,7 +87,7 @@ impl Index {
     /// Makes a new index in `indices`, a directory.
     pub(crate) fn create(indices: &Path, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
         let dir = indices.join(&definition.uuid);
-        fsx::create_dir(&dir, 0o700)?;
+        fsx::create_dir_durable(&dir, 0o700)?;
         let result = save(&dir, &definition)
             .and_then(|()| Self::from_definition(dir.clone(), definition, log));
         if result.is_err() {
@@ -121,6 +126,7 @@ impl Index {
             shard,
             open: AtomicBool::new(true),
             refreshed: Mutex::new(Instant::now()),
+            unsaved: Mutex::new(None),
         })
     }
 
@@ -173,6 +179,33 @@ impl Index {
                 .with("index", self.name.clone()));
         }
         self.settings().check_block(&self.name, operation)
+    }
+
+    /// Saves what was written so far.
+    pub(super) fn save(&self) -> Outcome<()> {
+        let result = self.shard.flush();
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = result
+            .as_ref()
+            .err()
+            .map(|failure| (Instant::now(), failure.clone()));
+        result
+    }
+
+    /// Whether a save failed a moment ago, so that it is too early for the next try.
+    pub(super) fn failed_lately(&self) -> bool {
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaved
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < RETRY_SAVE)
+    }
+
+    /// Refuses a write that would only pile up in memory: what is there cannot be saved.
+    pub(crate) fn check_room(&self, limit: u64) -> Outcome<()> {
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*unsaved {
+            Some((_, failure)) if self.shard.memory() > limit => Err(failure.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Adds fields to the mapping.

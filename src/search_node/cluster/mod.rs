@@ -85,20 +85,14 @@ impl Node {
         let indices_dir = dir.join("indices");
         let log_dir = dir.join("log");
         for dir in [dir, &indices_dir, &log_dir] {
-            fsx::create_dir(dir, 0o700)?;
+            fsx::create_dir_durable(dir, 0o700)?;
         }
         let mut state = State::load(dir)?;
         if state.cluster_uuid.is_empty() {
             state.cluster_uuid = index::new_uuid()?;
             state.save(dir)?;
         }
-        // Operations are kept until their index is open.
-        let mut frames = Vec::new();
-        let log = Log::open(
-            &log_dir,
-            |frame| frames.push((frame.index, owned(frame))),
-            |warning| tracing::warn!("{warning}"),
-        )?;
+        let log = Log::open(&log_dir)?;
         let mut open = BTreeMap::new();
         let mut broken = BTreeMap::new();
         for (name, entry) in &state.indices {
@@ -114,20 +108,24 @@ impl Node {
             }
         }
         let mut applied = 0;
-        for (id, payload) in &frames {
-            let Some(index) = open.values().find(|index| index.id() == *id) else {
-                continue;
+        log.replay(|frame| {
+            let Some(index) = open.values().find(|index| index.id() == frame.index) else {
+                return;
             };
-            crate::search_node::shard::read_frame(payload, |frame| match index.replay(frame) {
+            if broken.contains_key(&index.name) {
+                return;
+            }
+            match index.replay(frame) {
                 Ok(count) => applied += count,
                 Err(failure) => {
-                    tracing::error!(
-                        "index [{}]: an operation of the log could not be applied: {failure}",
-                        index.name
-                    );
+                    let name = &index.name;
+                    tracing::error!("index [{name}]: its log could not be applied: {failure}");
+                    broken.insert(name.clone(), failure.to_string());
                 }
-            });
-        }
+            }
+        })?;
+        // With a part of its writes an index would answer wrongly, and number new ones twice.
+        open.retain(|name, _| !broken.contains_key(name));
         if applied > 0 {
             tracing::info!("{applied} operations of the log were applied again");
         }
@@ -200,9 +198,9 @@ impl Node {
         self.read().open.values().cloned().collect()
     }
 
-    /// Indices that could not be opened, and why.
+    /// Indices that could not be opened, and faults of the log, and why.
     pub(super) fn broken(&self) -> BTreeMap<String, String> {
-        self.read().broken.clone()
+        self.faults(&self.read())
     }
 
     /// Changes the state: it is on the disk before anybody sees it.
@@ -335,10 +333,28 @@ impl Node {
         }
     }
 
+    /// What is wrong with the node's data, by what it concerns.
+    fn faults(&self, inner: &Inner) -> BTreeMap<String, String> {
+        let mut faults = inner.broken.clone();
+        if let Some(why) = self.log.failure() {
+            faults.insert("_log".to_owned(), why);
+        }
+        for path in self.log.damaged() {
+            let path = path.display().to_string();
+            let why = format!(
+                "{path} is a copy of a damaged part of the write-ahead log: acknowledged writes \
+                 may be missing; check the disk, restore the indices from a snapshot, then remove \
+                 this copy"
+            );
+            faults.insert("_log".to_owned(), why);
+        }
+        faults
+    }
+
     /// `green`, `yellow` when copies are wanted that have no place, `red` when an index is lost.
     pub(super) fn health(&self) -> &'static str {
         let inner = self.read();
-        if !inner.broken.is_empty() || self.log.failure().is_some() {
+        if !self.faults(&inner).is_empty() {
             return "red";
         }
         let wants_copies = |index: &Arc<Index>| index.is_open() && index.settings().replicas > 0;
@@ -377,7 +393,9 @@ impl Node {
                 tracing::warn!("index [{}]: {failure}", index.name);
             }
         }
+        let failed = indices.iter().any(|index| index.failed_lately());
         if self.log.bytes() > MAX_LOG
+            && !failed
             && let Err(failure) = self.flush_all(&indices)
         {
             tracing::warn!("the log could not be emptied: {failure}");
@@ -405,11 +423,9 @@ impl Node {
             .shard
             .unsaved_since()
             .is_some_and(|idle| idle >= IDLE_FLUSH);
-        if large || idle {
-            index.shard.flush()?;
+        if (large || idle) && !index.failed_lately() {
+            self.save(index)?;
             while index.shard.merge_step()? {}
-            self.log.cut()?;
-            self.release_log();
         }
         Ok(())
     }
@@ -422,11 +438,24 @@ impl Node {
     /// Saves `indices`.
     pub(super) fn flush_all(&self, indices: &[Arc<Index>]) -> Outcome<()> {
         for index in indices {
-            index.shard.flush()?;
+            index.save()?;
         }
         self.log.cut()?;
         self.release_log();
         Ok(())
+    }
+
+    /// Saves one index.
+    pub(super) fn save(&self, index: &Index) -> Outcome<()> {
+        index.save()?;
+        self.log.cut()?;
+        self.release_log();
+        Ok(())
+    }
+
+    /// Refuses a write that would only pile up in memory.
+    pub(super) fn check_room(&self, index: &Index) -> Outcome<()> {
+        index.check_room(2 * self.buffer_limit())
     }
 
     /// Saves everything; nothing may be written afterwards.
@@ -436,8 +465,4 @@ impl Node {
         }
         self.log.stop();
     }
-}
-
-fn owned(frame: &crate::search_node::shard::Frame<'_>) -> Vec<u8> {
-    crate::search_node::shard::copy_frame(frame)
 }

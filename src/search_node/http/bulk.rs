@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::blocking;
-use super::documents::{Refresh, in_index, new_id, refuse_pipeline, settle, written};
+use super::documents::{Refresh, in_index, new_id, settle, written};
 use super::ndjson::{Item, Verb, parse};
 use super::request::{Reply, Request};
 use super::update::{Planned, Update};
@@ -42,7 +42,7 @@ pub(super) async fn bulk(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
         "list_executed_pipelines",
         "require_data_stream",
     ])?;
-    refuse_pipeline(request)?;
+    request.only(&[("require_alias", "false"), ("pipeline", "_none")])?;
     let began = Instant::now();
     let refresh = Refresh::parse(request)?;
     let default = match request.path.as_slice() {
@@ -145,6 +145,7 @@ fn run(node: &Node, items: Vec<Item>, default: Option<&str>) -> (Vec<(String, Do
                 }
                 let index = node.for_writing(&name)?;
                 index.check(Operation::Write)?;
+                node.check_room(&index)?;
                 Ok(index)
             })
             .clone();

@@ -25,7 +25,6 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         "expand_wildcards",
         "h",
         "health",
-        "help",
         "ignore_unavailable",
         "include_unloaded_segments",
         "local",

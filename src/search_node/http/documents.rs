@@ -131,8 +131,17 @@ pub(super) fn condition(get: impl Fn(&str) -> Option<String>) -> Outcome<Conditi
             )));
         }
     };
+    let create = match get("op_type").as_deref() {
+        None | Some("index") => false,
+        Some("create") => true,
+        Some(other) => {
+            return Err(Failure::illegal(format!(
+                "opType must be 'create' or 'index', found: [{other}]"
+            )));
+        }
+    };
     Ok(Condition {
-        create: get("op_type").as_deref() == Some("create"),
+        create,
         unchanged,
         external,
         fresh: false,
@@ -187,7 +196,7 @@ async fn index(
         "version_type",
         "wait_for_active_shards",
     ])?;
-    refuse_pipeline(request)?;
+    request.only(&[("require_alias", "false"), ("pipeline", "_none")])?;
     let refresh = Refresh::parse(request)?;
     let mut condition = condition(|key| request.param(key).map(str::to_owned))?;
     condition.create |= create;
@@ -204,6 +213,7 @@ async fn index(
         request.body.clone(),
     );
     target.check(Operation::Write)?;
+    node.check_room(&target)?;
     let work = Arc::clone(&target);
     let (done, position) = blocking(move || {
         let change = work.read(&work_id, body.to_vec().into())?;
@@ -227,13 +237,6 @@ async fn index(
         status,
         written(&target.name, &id, result, &done, refresh == Refresh::Now),
     ))
-}
-
-pub(super) fn refuse_pipeline(request: &Request) -> Outcome<()> {
-    match request.param("pipeline") {
-        None | Some("_none") => Ok(()),
-        Some(_) => Err(Failure::unsupported("[pipeline] of a write")),
-    }
 }
 
 /// The index to write to, made when it is missing.

@@ -40,6 +40,11 @@ fn to_change(node: &Node, request: &Request, name: &str, closed: bool) -> Outcom
 }
 
 pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
+    request.only(&[
+        ("include_defaults", "false"),
+        ("write_index_only", "false"),
+        ("wait_for_completion", "true"),
+    ])?;
     let (name, rest) = match path {
         [first, rest @ ..] if first.starts_with('_') && *first != "_all" => {
             ("*", [&[*first][..], rest].concat())
@@ -70,10 +75,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             }))
         }
         ("GET", []) => {
-            known(
-                request,
-                &["features", "flat_settings", "include_defaults", "local"],
-            )?;
+            known(request, &["flat_settings", "include_defaults", "local"])?;
             show_all(node, request, name)
         }
         ("DELETE", []) => delete(node, request, name).await,
@@ -148,13 +150,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
         }
         ("POST" | "GET", ["_flush"]) => {
             known(request, &["force", "wait_if_ongoing"])?;
-            maintain(node, request, name, |node, index| {
-                index.shard.flush()?;
-                node.log.cut()?;
-                node.release_log();
-                Ok(())
-            })
-            .await
+            maintain(node, request, name, Node::save).await
         }
         ("POST", ["_forcemerge"]) => {
             known(

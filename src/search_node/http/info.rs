@@ -81,6 +81,14 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
         "wait_for_nodes",
         "wait_for_status",
     ])?;
+    request.only(&[("level", "cluster")])?;
+    if let Some(nodes) = request.param("wait_for_nodes")
+        && !["1", ">=1", "<=1", "ge(1)", "le(1)"].contains(&nodes)
+    {
+        return Err(Failure::illegal(format!(
+            "[wait_for_nodes={nodes}] never comes true: there is one node"
+        )));
+    }
     let (status, active, waiting) = match name {
         None => {
             let (active, waiting) = shards(node);

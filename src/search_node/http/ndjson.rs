@@ -139,8 +139,13 @@ fn action(line: &[u8], number: usize) -> Outcome<Item> {
     for key in meta.keys() {
         match key.as_str() {
             "_index" | "_id" | "routing" | "version" | "version_type" | "if_seq_no"
-            | "if_primary_term" | "op_type" | "retry_on_conflict" | "require_alias"
-            | "dynamic_templates" => {}
+            | "if_primary_term" | "op_type" | "retry_on_conflict" => {}
+            "require_alias" if meta.get(key) == Some(&Value::Bool(false)) => {}
+            "require_alias" => {
+                return Err(Failure::unsupported(format!(
+                    "[require_alias] in line [{number}] of a bulk request"
+                )));
+            }
             "pipeline" => {
                 return Err(Failure::unsupported(format!(
                     "[pipeline] in line [{number}] of a bulk request"

@@ -86,8 +86,6 @@ const GET_PARAMS: &[&str] = &[
     "realtime",
     "refresh",
     "routing",
-    "version",
-    "version_type",
 ];
 
 pub(super) async fn get(

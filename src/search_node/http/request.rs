@@ -122,6 +122,17 @@ impl Request {
         )))
     }
 
+    /// Refuses parameters that would change the answer and are not supported, unless they have
+    /// the value that changes nothing.
+    pub(crate) fn only(&self, defaults: &[(&str, &str)]) -> Outcome<()> {
+        for (key, default) in defaults {
+            if let Some(value) = self.param(key).filter(|value| value != default) {
+                return Err(Failure::unsupported(format!("[{key}={value}]")));
+            }
+        }
+        Ok(())
+    }
+
     /// A parameter.
     pub(crate) fn param(&self, key: &str) -> Option<&str> {
         self.params.get(key).map(String::as_str)

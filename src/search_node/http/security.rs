@@ -194,10 +194,12 @@ impl Role {
         let reads = matches!(request.method.as_str(), "GET" | "HEAD")
             || matches!(
                 path.as_slice(),
-                [
-                    ..,
-                    "_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit"
-                ] | ["_search", "scroll", ..]
+                ["_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit"]
+                    | [
+                        _,
+                        "_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit"
+                    ]
+                    | ["_search", "scroll", ..]
             );
         let own_key = matches!(path.as_slice(), ["_security", ..]);
         let allowed = match self {

@@ -16,6 +16,9 @@ use super::{blocking, route};
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
 
+/// Bodies of the largest size that are in memory at once; more wait.
+const BODIES: usize = 2;
+
 /// Requests at work at once; more wait.
 const AT_ONCE: usize = 8;
 
@@ -32,6 +35,8 @@ pub(crate) struct Service {
     users: Users,
     /// Largest body, in bytes.
     max_body: usize,
+    /// Room for bodies, in KiB.
+    bodies: Semaphore,
     places: Semaphore,
     queue: Semaphore,
 }
@@ -43,6 +48,7 @@ impl Service {
             node,
             users,
             max_body,
+            bodies: Semaphore::new(kib(max_body).saturating_mul(BODIES)),
             places: Semaphore::new(AT_ONCE),
             queue: Semaphore::new(WAITING),
         }
@@ -129,25 +135,51 @@ async fn read_and_route(
     service: &Arc<Service>,
     request: axum::extract::Request,
 ) -> (Outcome<Reply>, Option<Request>) {
-    let request = match read(service, request).await {
-        Ok(request) => request,
-        Err(failure) => return (Err(failure), None),
-    };
     let Ok(_queued) = service.queue.try_acquire() else {
         return (Err(overloaded()), None);
+    };
+    let room = kib(body_length(request.headers(), service.max_body));
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    let Ok(_room) = service.bodies.acquire_many(room).await else {
+        return (Err(overloaded()), None);
+    };
+    let read = tokio::time::timeout(REQUEST_LIMIT, read(service, request)).await;
+    let request = match read.unwrap_or_else(|_| Err(too_slow())) {
+        Ok(request) => request,
+        Err(failure) => return (Err(failure), None),
     };
     let Ok(_place) = service.places.acquire().await else {
         return (Err(overloaded()), None);
     };
     let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
-    let result = result.unwrap_or_else(|_| {
-        Err(Failure::new(
-            503,
-            "process_cluster_event_timeout_exception",
-            format!("the request took longer than {} s", REQUEST_LIMIT.as_secs()),
-        ))
-    });
-    (result, Some(request))
+    (result.unwrap_or_else(|_| Err(too_slow())), Some(request))
+}
+
+/// Bytes of the body, at most `max`; one that comes in chunks may have as many.
+fn body_length(headers: &HeaderMap, max: usize) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) => max.min(length),
+        None if headers.contains_key(header::TRANSFER_ENCODING) => max,
+        None => 0,
+    }
+}
+
+/// Room that a body takes; one without content takes none.
+const fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
+
+fn too_slow() -> Failure {
+    Failure::new(
+        503,
+        "process_cluster_event_timeout_exception",
+        format!(
+            "the request took longer than {} s; send less at once, or ask for less",
+            REQUEST_LIMIT.as_secs()
+        ),
+    )
 }
 
 fn overloaded() -> Failure {

@@ -18,6 +18,7 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         "include_defaults",
         "local",
     ])?;
+    request.only(&[("include_defaults", "false")])?;
     let state = || node.state();
     match (request.method.as_str(), path) {
         ("PUT" | "POST", ["_index_template", "_simulate_index", name]) => {

@@ -154,6 +154,7 @@ pub(super) async fn update(
         "routing",
         "wait_for_active_shards",
     ])?;
+    request.only(&[("require_alias", "false")])?;
     let refresh = Refresh::parse(request)?;
     let retries = request.count("retry_on_conflict")?.unwrap_or(0);
     let given = condition(|key| request.param(key).map(str::to_owned))?;
@@ -161,6 +162,7 @@ pub(super) async fn update(
     check_id(id)?;
     let target = node_index(node, name).await?;
     target.check(Operation::Write)?;
+    node.check_room(&target)?;
     let (work, work_id) = (Arc::clone(&target), id.to_owned());
     let (done, position, result) = blocking(move || {
         for left in (0..=retries).rev() {

@@ -113,7 +113,8 @@ impl Request {
         }
         params.only("explain", "false")?;
         params.only("profile", "false")?;
-        params.ignore(&["stats", "terminate_after"]);
+        params.ignore(&["stats"]);
+        params.only("terminate_after", "0")?;
         let aggs = match (params.get("aggs"), params.get("aggregations")) {
             (Some(_), Some(_)) => {
                 return Err(Failure::parsing(

@@ -191,6 +191,17 @@ impl Shard {
         if sources.is_empty() {
             return Ok(false);
         }
+        let bytes: u64 = sources.iter().map(|(segment, _)| segment.bytes).sum();
+        if bytes > MAX_MERGED {
+            return Err(Failure::new(
+                429,
+                "circuit_breaking_exception",
+                format!(
+                    "the segments to be merged have {bytes} bytes; at most {MAX_MERGED} are merged \
+                     at once, in memory: ask for more segments with [max_num_segments]"
+                ),
+            ));
+        }
         for (segment, _) in &mut sources {
             if is_old(segment, &mapping) {
                 *segment = Arc::new(segment.reopened(&mapping.schema)?);
@@ -302,7 +313,7 @@ fn in_memory(writer: &Writer) -> Sources {
     writer
         .parts
         .iter()
-        .filter(|(segment, _)| segment.file.is_none())
+        .filter(|(segment, live)| segment.file.is_none() && live.count() > 0)
         .cloned()
         .collect()
 }

@@ -156,22 +156,6 @@ fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     lz4_flex::block::decompress_size_prepended(packed).ok()
 }
 
-/// A frame's own copy, to be read by [`read_frame`] later.
-pub(crate) fn copy_frame(frame: &Frame<'_>) -> Vec<u8> {
-    let mut payload = Payload::new(frame.index);
-    for op in &frame.operations {
-        payload.push(op);
-    }
-    payload.bytes
-}
-
-/// Hands the frame that [`copy_frame`] copied to `visit`.
-pub(crate) fn read_frame(payload: &[u8], visit: impl FnOnce(&Frame<'_>)) {
-    if let Some(frame) = parse(payload) {
-        visit(&frame);
-    }
-}
-
 fn parse(payload: &[u8]) -> Option<Frame<'_>> {
     let (index, mut rest) = payload.split_first_chunk::<16>()?;
     let mut operations = Vec::new();

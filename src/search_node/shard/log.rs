@@ -7,7 +7,7 @@
 //! Appending is a plain write; a thread of its own flushes, once for all that wait.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const FILE_BYTES: u64 = 16 << 20;
 /// Space is taken in steps of this size, so that a full disk is known before a write, and the
 /// file's length does not change with each.
 const STEP: u64 = 1 << 20;
+
+/// Ending of a copy of a damaged file.
+const DAMAGED: &str = "damaged";
 
 /// Identifies an index in the log.
 pub(crate) type IndexId = [u8; 16];
@@ -72,39 +75,12 @@ struct LogFile {
 }
 
 impl Log {
-    /// Opens the log in `dir`: hands every operation that is there to `replay`, in order, then
-    /// begins a new file. Damage is told by `warn`.
-    pub(crate) fn open(
-        dir: &Path,
-        mut replay: impl FnMut(&Frame<'_>),
-        mut warn: impl FnMut(String),
-    ) -> io::Result<Arc<Self>> {
-        let mut files = BTreeMap::new();
+    /// Opens the log in `dir` and begins a new file; [`Log::replay`] reads what is there.
+    pub(crate) fn open(dir: &Path) -> io::Result<Arc<Self>> {
         let numbers = numbers(dir)?;
-        for number in &numbers {
-            let path = path(dir, *number);
-            let bytes = std::fs::read(&path)?;
-            let mut file = LogFile {
-                bytes: bytes.len() as u64,
-                ..LogFile::default()
-            };
-            let read = frame::read_all(&bytes, |frame| {
-                file.last.insert(frame.index, frame.last_seq());
-                replay(frame);
-            });
-            let torn = bytes
-                .get(read..)
-                .is_some_and(|rest| rest.iter().any(|b| *b != 0));
-            if torn {
-                warn(format!(
-                    "{}: cut at byte {read}: what follows was not finished when the power went or \
-                     the process ended, or is damaged; it was never acknowledged unless the disk \
-                     lost it",
-                    path.display()
-                ));
-            }
-            files.insert(*number, file);
-        }
+        // Until they were read nothing is known of what they hold.
+        let files = numbers.iter().map(|number| (*number, LogFile::default()));
+        let files = files.collect();
         let number = numbers.last().map_or(1, |last| last + 1);
         let file = Arc::new(File::create_new(path(dir, number))?);
         sync_dir(dir)?;
@@ -129,6 +105,59 @@ impl Log {
             .name("log".to_owned())
             .spawn(move || flusher.flush_forever())?;
         Ok(log)
+    }
+
+    /// Hands every operation of earlier runs to `visit`, in order. What follows the last whole
+    /// frame of the newest file was never acknowledged and is cut off; in an older file, which
+    /// was whole when the next one began, it is damage: the file is kept beside the log under
+    /// another name, see [`Log::damaged`].
+    pub(crate) fn replay(&self, mut visit: impl FnMut(&Frame<'_>)) -> io::Result<()> {
+        let mut numbers: Vec<u64> = self.lock().files.keys().copied().collect();
+        let current = self.lock().number;
+        numbers.retain(|number| *number != current);
+        let newest = numbers.last().copied();
+        for number in numbers {
+            let path = path(&self.dir, number);
+            let bytes = std::fs::read(&path)?;
+            let mut file = LogFile::default();
+            let read = frame::read_all(&bytes, |frame| {
+                file.last.insert(frame.index, frame.last_seq());
+                visit(frame);
+            });
+            file.bytes = read as u64;
+            let rest = bytes.get(read..).unwrap_or_default();
+            if rest.iter().any(|byte| *byte != 0) {
+                if newest == Some(number) {
+                    tracing::warn!(
+                        "{}: cut at byte {read}: what follows was not finished when the power \
+                         went or the process ended, and was never acknowledged",
+                        path.display()
+                    );
+                } else {
+                    std::fs::copy(&path, path.with_extension(DAMAGED))?;
+                    tracing::error!(
+                        "{}: damaged at byte {read}: acknowledged writes may be lost; check the \
+                         disk, restore the indices from a snapshot, then remove the copy that \
+                         ends in .{DAMAGED}",
+                        path.display()
+                    );
+                }
+                let cut = OpenOptions::new().write(true).open(&path)?;
+                cut.set_len(read as u64)?;
+                cut.sync_all()?;
+            }
+            self.lock().files.insert(number, file);
+        }
+        Ok(())
+    }
+
+    /// Copies of files that were damaged, as long as they are there: writes may be missing.
+    pub(crate) fn damaged(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|ext| ext == DAMAGED))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -369,20 +398,44 @@ mod tests {
 
     fn replayed(dir: &Path) -> Vec<u64> {
         let mut seen = Vec::new();
-        let log = Log::open(
-            dir,
-            |frame| seen.extend(frame.operations.iter().map(|op| op.seq)),
-            |warning| panic!("{warning}"),
-        )
-        .unwrap();
+        let log = Log::open(dir).unwrap();
+        log.replay(|frame| seen.extend(frame.operations.iter().map(|op| op.seq)))
+            .unwrap();
         log.stop();
         seen
     }
 
     #[test]
+    fn a_torn_end_is_cut_and_damage_before_it_is_kept_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        append(&log, 0);
+        log.cut().unwrap();
+        append(&log, 1);
+        append(&log, 2);
+        log.stop();
+        let tear = |number: u64, at: u64| {
+            let file = OpenOptions::new()
+                .write(true)
+                .open(path(dir.path(), number));
+            file.unwrap().write_all_at(b"x", at).unwrap();
+        };
+        // The second frame of the newest file.
+        tear(2, 60);
+        assert_eq!(replayed(dir.path()), [0, 1]);
+        let log = Log::open(dir.path()).unwrap();
+        assert!(log.damaged().is_empty());
+        // The file is whole now; damage in it is no torn end any more.
+        tear(1, 20);
+        log.replay(|_| ()).unwrap();
+        assert_eq!(log.damaged().len(), 1);
+        log.stop();
+    }
+
+    #[test]
     fn a_file_goes_only_when_all_its_operations_are_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), |_| (), |_| ()).unwrap();
+        let log = Log::open(dir.path()).unwrap();
         append(&log, 0);
         append(&log, 1);
         log.cut().unwrap();
@@ -397,7 +450,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_durable_is_there_after_a_new_start() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path(), |_| (), |_| ()).unwrap();
+        let log = Log::open(dir.path()).unwrap();
         for seq in 0..5 {
             append(&log, seq);
         }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub(super) use bits::Bits;
-pub(super) use frame::{Frame, Operation, copy_frame, read_frame};
+pub(super) use frame::{Frame, Operation};
 pub(super) use log::{IndexId, Log};
 pub(super) use segment::Segment;
 pub(super) use view::{Part, View};
@@ -92,7 +92,7 @@ impl Shard {
         log: Arc<Log>,
         mapping: Arc<Mapping>,
     ) -> Outcome<Self> {
-        crate::fsx::create_dir(dir, 0o700)?;
+        crate::fsx::create_dir_durable(dir, 0o700)?;
         let commit = Commit::load(dir)?;
         let parts = commit.open(dir, &mapping.schema)?;
         commit.clean(dir);

@@ -58,7 +58,7 @@ impl Index {
     pub(super) fn with(name: &str, mapping: &Value, segments: &[Vec<Value>]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mapping = Arc::new(Mapping::empty().unwrap().merged(mapping).unwrap());
-        let log = Log::open(dir.path(), |_| {}, |_| {}).unwrap();
+        let log = Log::open(dir.path()).unwrap();
         let place = dir.path().join("index");
         let shard = Shard::open(&place, [1; 16], log, Arc::clone(&mapping)).unwrap();
         let mut id = 0;
