@@ -38,8 +38,6 @@ class Lucid:
                 lines.append(f'binary = "{self.engines[role]}"')
             else:
                 lines.append("enabled = false")
-        # The figures are of two stores; search is a part of lucid itself.
-        lines += ["[datastore.search]", "enabled = false"]
         lines += ["[probe]", 'interval = "1s"']
         if not tuning:
             lines += ["[tuning]", "enabled = false"]

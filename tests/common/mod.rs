@@ -121,13 +121,12 @@ impl Appliance {
 
     /// Writes lucid.toml: ports, what the options say, and `more`.
     pub fn configure(&self, more: &str) {
-        // Knobs are the machine's: tests of other things must not fight over them. Search has
-        // tests of its own.
+        // Knobs are the machine's: tests of other things must not fight over them. Limits of
+        // memory are fixed so that a machine of any size gives the same plan.
         let text = format!(
             "tuning.enabled = {}\n\
              datastore.document.enabled = {}\ndatastore.document.port = {}\n\
-             datastore.cache.enabled = {}\ndatastore.cache.port = {}\n\
-             datastore.search.enabled = false\n{}\n{more}\n",
+             datastore.cache.enabled = {}\ndatastore.cache.port = {}\n{}\n{more}\n",
             self.options.config.contains("tuning."),
             self.options.document,
             self.document_port,
