@@ -206,12 +206,9 @@ pub fn init() {
 
 /// Starts logging of the search node: a level and a text a line on stderr, which the supervisor
 /// reads like that of any engine and passes on with its own time.
-///
-/// `LUCID_LOG` as for [`init`].
 pub fn init_engine() {
-    let filter = EnvFilter::try_from_env("LUCID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let _ = tracing_subscriber::registry()
-        .with(filter)
+        .with(EnvFilter::new("info"))
         .with(engine_lines(std::io::stderr))
         .try_init();
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::{LUCID, free_port};
+use common::{Appliance, LUCID, Options, free_port};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse";
@@ -169,6 +169,10 @@ fn acknowledged_documents_survive_kill_9_during_bulk_and_single_writes() {
     }
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     let node = Node::start(dir.path());
+    for (id, number) in &acknowledged {
+        let found = node.call("GET", &format!("/a/_doc/{id}"), json!({}));
+        assert_eq!(found["_source"]["n"], *number, "after the last kill");
+    }
     let search = json!({"query": {"match_all": {}}, "size": 0, "track_total_hits": true});
     let total = node.call("POST", "/a/_search", search)["hits"]["total"]["value"].as_u64();
     assert!(total.unwrap() >= acknowledged.len() as u64);
@@ -416,4 +420,67 @@ fn readers_read_and_strangers_get_nothing() {
     assert_eq!(status, 200);
     let (status, _) = node.send("nobody", "GET", "/", None).unwrap();
     assert_eq!(status, 401);
+}
+
+/// Status and body of `path` with the URI that `lucid credentials show search` prints.
+fn get(runtime: &tokio::runtime::Runtime, uri: &str, path: &str) -> (u16, Value) {
+    runtime.block_on(async {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.get(format!("{uri}{path}")).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    })
+}
+
+#[test]
+fn a_supervised_node_is_ready_serves_its_uri_and_comes_back_after_kill_9() {
+    let port = free_port();
+    let search = format!("datastore.search.enabled = true\ndatastore.search.port = {port}");
+    let mut appliance = Appliance::ready(Options::cache().with(&search));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (status, who) = get(
+        &runtime,
+        &appliance.uri("search"),
+        "_security/_authenticate",
+    );
+    assert_eq!((status, &who["username"]), (200, &json!("lucid")), "{who}");
+
+    let pid = appliance.pid("search");
+    common::signal(pid, nix::sys::signal::Signal::SIGKILL);
+    appliance.wait_restarted("search", pid, Duration::from_secs(20));
+    let (status, health) = get(&runtime, &appliance.uri("search"), "_cluster/health");
+    assert_eq!(
+        (status, &health["status"]),
+        (200, &json!("green")),
+        "{health}"
+    );
+
+    let before = appliance.uri("search");
+    let refused = appliance.run(&["credentials", "rotate", "search"]);
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && message.contains("stopped"),
+        "{message}"
+    );
+    assert_eq!(appliance.uri("search"), before);
+    assert!(
+        appliance
+            .run(&["datastore", "stop", "search"])
+            .status
+            .success()
+    );
+    let rotated = appliance.run(&["credentials", "rotate", "search"]);
+    assert!(rotated.status.success(), "{rotated:?}");
+    assert!(
+        appliance
+            .run(&["datastore", "start", "search"])
+            .status
+            .success()
+    );
+    appliance.wait_datastore("search", "ready", Duration::from_secs(20));
+    let after = appliance.uri("search");
+    assert_ne!(after, before);
+    assert_eq!(get(&runtime, &after, "").0, 200);
+    assert_eq!(get(&runtime, &before, "").0, 401);
+    appliance.stop();
 }

@@ -329,9 +329,12 @@ fn credentials_command(
             let config = Config::load(&path, file.is_some())?;
             let (uri, credentials) =
                 supervisor::client_uri(paths, &config, name).map_err(|error| {
-                    CliError::Credentials(format!(
-                        "{error}; credentials are made at the first start of the datastore"
-                    ))
+                    let way_out = if config.common(name).enabled {
+                        "credentials are made at the first start of the datastore".to_owned()
+                    } else {
+                        format!("{name} is off: set datastore.{name}.enabled = true")
+                    };
+                    CliError::Credentials(format!("{error}; {way_out}"))
                 })?;
             let shown = json!({
                 "datastore": name,

@@ -387,7 +387,7 @@ impl Default for Search {
 
 impl Default for Memory {
     fn default() -> Self {
-        let weights = [(Role::Document, 50), (Role::Cache, 30), (Role::Search, 20)];
+        let weights = [(Role::Document, 50), (Role::Cache, 25), (Role::Search, 25)];
         Self {
             reserve: None,
             weights: weights.into(),
@@ -463,15 +463,10 @@ impl Config {
                 }
             };
         }
-        let Datastores {
-            document,
-            cache,
-            search,
-        } = &self.datastore;
         match role {
-            Role::Document => common!(document),
-            Role::Cache => common!(cache),
-            Role::Search => common!(search),
+            Role::Document => common!(self.datastore.document),
+            Role::Cache => common!(self.datastore.cache),
+            Role::Search => common!(self.datastore.search),
         }
     }
 

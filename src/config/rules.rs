@@ -100,6 +100,15 @@ impl Rules<'_> {
                     &binary.to_string_lossy(),
                     "an absolute path",
                 );
+                self.require(
+                    common.engine != super::EngineKind::SearchNode,
+                    &key("binary"),
+                    &binary.to_string_lossy(),
+                    format!(
+                        "left out, since the engine is part of lucid; or set {} = \"elasticsearch\"",
+                        key("engine")
+                    ),
+                );
             }
         }
         let enabled: Vec<_> = config.enabled().collect();

@@ -105,8 +105,9 @@ pub(super) fn user_roles(credentials: &Credentials) -> String {
 }
 
 /// `{PBKDF2}ROUNDS$SALT$HASH` with HMAC-SHA-512, 32 bytes each in base64: the form that the file
-/// realm reads, and the search node as well. The salt is derived from the password, so that the file is the same at every
-/// start; passwords are random and not shared, which is what a salt is there for.
+/// realm reads, and the search node as well. The salt is derived from the password, so that the
+/// file is the same at every start; passwords are random and not shared, which is what a salt is
+/// there for.
 pub(super) fn password_hash(login: &Login) -> String {
     let salt = Sha256::digest(format!("lucid {}\n{}", login.user, login.password));
     let mut hash = [0u8; 32];

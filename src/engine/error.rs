@@ -72,9 +72,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The engine answers and says no: it is degraded, not hung.
+    /// The engine says no, or is known to: it is degraded, not hung, and nothing was changed.
     pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Call { answered: true, .. })
+        matches!(
+            self,
+            Self::Call { answered: true, .. } | Self::Unsupported { .. }
+        )
     }
 
     /// The engine says itself that only a restart mends it. WiredTiger after a panic refuses

@@ -37,7 +37,6 @@ use crate::config::{Config, EngineKind, EngineMemory, Role};
 use crate::journal::Level;
 
 pub use error::EngineError;
-pub use search_node::own_program;
 
 /// Database of the document store that probes write to.
 pub const HEALTH_DATABASE: &str = "lucid_health";

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::detect::{Program, parse_version};
+use super::detect::parse_version;
 use super::elastic_client::{ElasticClient, search_uri};
 use super::elastic_config::password_hash;
 use super::{
@@ -18,21 +18,16 @@ use crate::board::Board;
 use crate::config::EngineKind;
 use crate::journal::Level;
 
-const PROGRAM: Program = Program {
-    engine: "lucid-search-node",
-    name: "lucid",
-    says: "lucid",
-    remedy: "leave datastore.search.binary out: the search node is part of lucid itself",
-};
+/// The program that runs, which is the search node's as well, by the kernel's link to it: it is of
+/// the supervisor's version even while the file is being replaced, and may be run by a user who may
+/// not enter the directory that it lies in.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Name of its configuration file.
 const FILE: &str = "search-node.toml";
 
 /// What only a data directory of the search node has at its top.
 const OWN_ENTRIES: [&str; 2] = ["state.json", "log"];
-
-/// Indices of the search node, and of Elasticsearch as well.
-const INDICES: &str = "indices";
 
 /// Cause and remedy by last words.
 const WORDS: &[(&[&str], &str, &str)] = &[
@@ -56,14 +51,10 @@ const WORDS: &[(&[&str], &str, &str)] = &[
         "set an address that the machine has",
     ),
     (
-        // Not the end of the log that a kill tore, which is "damaged" as well, and no fault.
-        &[
-            "does not match its checksum",
-            "is damaged; restore the index",
-        ],
-        "a file of an index does not hold what was written to it",
-        "check the disk (`journalctl -k`, `smartctl -a`), then restore the last good backup; keep \
-         a copy of the volume before any repair",
+        &["restore the volume from a backup"],
+        "the file that lists its indices does not hold what was written to it",
+        "check the disk (`journalctl -k`, `smartctl -a`); keep a copy of the volume before any \
+         repair",
     ),
     (
         &["log could not be flushed"],
@@ -97,26 +88,9 @@ const WORDS: &[(&[&str], &str, &str)] = &[
 #[derive(Debug)]
 pub(super) struct SearchNode;
 
-/// The path of the program that runs, which is the search node's as well. The kernel marks the name
-/// of a file that was replaced meanwhile, as an update does; the new one is at the same place.
-///
-/// # Errors
-/// Where `/proc` is not mounted.
-pub fn own_program() -> std::io::Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    let text = path.as_os_str().to_string_lossy();
-    Ok(text
-        .strip_suffix(" (deleted)")
-        .map_or(path.clone(), PathBuf::from))
-}
-
 /// What in `dir` only a search node writes.
 pub(super) fn trace(dir: &Path) -> Option<&'static str> {
-    let there = |name: &&'static str| dir.join(name).exists();
-    OWN_ENTRIES.into_iter().find(there).or_else(|| {
-        // Without Elasticsearch's own marks they are ours.
-        (there(&INDICES) && elasticsearch::trace(dir).is_none()).then_some(INDICES)
-    })
+    OWN_ENTRIES.into_iter().find(|name| dir.join(name).exists())
 }
 
 impl Engine for SearchNode {
@@ -128,26 +102,21 @@ impl Engine for SearchNode {
         &[]
     }
 
-    /// The running program, without asking it for the version that it has itself.
+    /// The running program; it is not asked for the version that it has itself.
     fn detect(
         &self,
-        configured: Option<&Path>,
+        _configured: Option<&Path>,
         _search: &[PathBuf],
     ) -> Result<Detected, EngineError> {
-        let binary = match configured {
-            Some(path) => PROGRAM.locate(Some(path), &[])?,
-            None => own_program().map_err(|error| {
-                let cause = format!("it cannot be found: {error}");
-                let remedy = "mount /proc, or set datastore.search.binary to lucid".to_owned();
-                PROGRAM.unusable(Path::new("/proc/self/exe"), cause, remedy)
-            })?,
-        };
         let text = env!("CARGO_PKG_VERSION");
         let version = parse_version(text).unwrap_or_else(|| Version {
             number: (0, 0, 0),
             text: text.to_owned(),
         });
-        Ok(Detected { binary, version })
+        Ok(Detected {
+            binary: PathBuf::from(OWN_PROGRAM),
+            version,
+        })
     }
 
     /// It was built for whatever runs the supervisor, and the memory plan judges the rest.
@@ -189,7 +158,7 @@ impl Engine for SearchNode {
             ],
             env: Vec::new(),
             // Every segment of every index is a file.
-            nofile: 65_536,
+            nofile: 65_535,
             thp: ThpPolicy::Off,
             stop_signal: nix::sys::signal::Signal::SIGTERM,
         }
@@ -271,18 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_this_very_program_unless_another_is_named() {
+    fn it_is_this_very_program() {
         let found = SearchNode.detect(None, &[]).unwrap();
-        assert_eq!(found.binary, std::env::current_exe().unwrap());
+        assert_eq!(found.binary, Path::new("/proc/self/exe"));
         assert_eq!(found.version.text, env!("CARGO_PKG_VERSION"));
-        let found = SearchNode.detect(Some(Path::new("/bin/sh")), &[]).unwrap();
-        assert_eq!(found.binary, Path::new("/bin/sh"));
-        let error = SearchNode.detect(Some(Path::new("/opt/none")), &[]);
-        let error = error.unwrap_err().to_string();
-        assert!(
-            error.contains("/opt/none") && error.contains("part of lucid"),
-            "{error}"
-        );
     }
 
     #[test]
@@ -334,7 +295,7 @@ mod tests {
         let spec = SearchNode.command(&ctx());
         let file = "/run/lucid/conf/x/search-node.toml";
         assert_eq!(spec.args, ["search-node", "--config", file]);
-        assert_eq!((spec.nofile, spec.thp), (65_536, ThpPolicy::Off));
+        assert_eq!((spec.nofile, spec.thp), (65_535, ThpPolicy::Off));
         assert_eq!(
             SearchNode.uri(&ctx()),
             "http://lucid:cl-password@127.0.0.1:9200/"
@@ -359,7 +320,6 @@ mod tests {
             (&["indices", "node.lock"], true),
             (&["state.json"], false),
             (&["log"], false),
-            (&["indices"], false),
         ] {
             let dir = tempfile::tempdir().unwrap();
             for entry in entries {
@@ -418,8 +378,8 @@ mod tests {
             ("lucid: Address already in use (os error 98)", "port"),
             ("ERROR the write-ahead log could not be flushed (x)", "disk"),
             (
-                "lucid: .: segment a is damaged: part x does not match its checksum; restore",
-                "index",
+                "lucid: .: exception: ./state.json: EOF; restore the volume from a backup",
+                "indices",
             ),
         ] {
             let advice = SearchNode.advise(&[line.to_owned()]).unwrap();

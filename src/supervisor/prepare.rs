@@ -91,7 +91,8 @@ const fn least_free(engine: EngineKind) -> u64 {
     match engine {
         EngineKind::Secantus | EngineKind::Mongod => 48 * MIB,
         EngineKind::Redis | EngineKind::Valkey => 8 * MIB,
-        EngineKind::SearchNode => 32 * MIB,
+        // Its log and one buffer are at most as large.
+        EngineKind::SearchNode => 128 * MIB,
         EngineKind::Elasticsearch => 256 * MIB,
     }
 }
@@ -126,8 +127,8 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
     if purpose != Purpose::Describe {
         if purpose == Purpose::Start {
             kept(plan, role, &data_dir)?;
-            findings.extend(engine.check_data(&data_dir));
         }
+        findings.extend(engine.check_data(&data_dir));
         if let Some(finding) = findings.iter().find(|finding| finding.blocks) {
             return Err(Blocked::new(&finding.message, &finding.remedy));
         }

@@ -20,7 +20,7 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
 use super::readable::readable;
-use crate::engine::{self, CommandSpec, ThpPolicy};
+use crate::engine::{CommandSpec, ThpPolicy};
 
 /// What could not be done with a process.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,7 @@ impl Process {
             program: launch.program.to_path_buf(),
             source,
         };
-        let mut command = executable(launch.program);
+        let mut command = Command::new(launch.program);
         command
             .args(&launch.spec.args)
             .env_clear()
@@ -215,19 +215,6 @@ impl Process {
     pub(super) fn signal_group(&self, signal: Signal) {
         // setsid made pid and group equal; adopted processes were launched the same way.
         let _ = killpg(self.pid, signal);
-    }
-}
-
-/// A command that runs `program`. The supervisor's own program, which the search node is too, is
-/// run by the kernel's link to it: its directory may be closed to the engine's user, and the file
-/// may have been replaced meanwhile, while this process and its engine are to be of one version.
-fn executable(program: &Path) -> Command {
-    if engine::own_program().is_ok_and(|own| own == program) {
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(program);
-        command
-    } else {
-        Command::new(program)
     }
 }
 
@@ -373,32 +360,6 @@ mod tests {
         })
         .unwrap_err();
         assert!(error.to_string().contains("/no/such/engine"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn the_own_program_runs_for_a_user_who_may_not_enter_its_directory() {
-        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("out");
-        // Wherever these tests were built; below /root it is a closed directory.
-        let mut spec = spec("");
-        spec.args = vec!["--list".into(), "--exact".into(), "none".into()];
-        let process = Process::launch(&Launch {
-            program: &engine::own_program().unwrap(),
-            spec: &spec,
-            directory: dir.path(),
-            output: &File::create(&path).unwrap(),
-            run_as: Uid::effective().is_root().then_some(RunAs {
-                uid: nobody.uid,
-                gid: nobody.gid,
-            }),
-            cgroup: None,
-            oom_score_adj: 300,
-        })
-        .unwrap();
-        assert_eq!(process.exited().await, Exit::Code(0));
-        let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.contains("0 tests"), "{text}");
     }
 
     #[tokio::test]

@@ -343,7 +343,7 @@ impl Node {
             let path = path.display().to_string();
             let why = format!(
                 "{path} is a copy of a damaged part of the write-ahead log: acknowledged writes \
-                 may be missing; check the disk, restore the indices from a snapshot, then remove \
+                 may be missing; check the disk, index what is missing again, then remove \
                  this copy"
             );
             faults.insert("_log".to_owned(), why);

@@ -56,7 +56,7 @@ impl Commit {
         let text = fsx::read_text(&path, MAX_COMMIT)?;
         serde_json::from_str(&text).map_err(|error| {
             Failure::internal(format!(
-                "{}: {error}; restore the index from a snapshot",
+                "{}: {error}; delete the index and index its documents again",
                 path.display()
             ))
         })
@@ -117,7 +117,7 @@ impl Saved {
         match Bits::from_bytes(&std::fs::read(&path)?) {
             Some(bits) if bits.len() == max_doc => Ok(bits),
             _ => Err(Failure::internal(format!(
-                "{} is damaged; restore the index from a snapshot",
+                "{} is damaged; delete the index and index its documents again",
                 path.display()
             ))),
         }

@@ -181,8 +181,8 @@ fn damaged(path: &Path, what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(
-            "segment {} is damaged: {what} does not match its checksum; restore the index from a \
-             snapshot, and check the disk",
+            "segment {} is damaged: {what} does not match its checksum; check the disk, delete the \
+             index, and index its documents again",
             path.display()
         ),
     )
@@ -315,7 +315,7 @@ mod tests {
             crate::fsx::write_atomic(&bad, &good[..length], 0o600).unwrap();
             let error = Files::open(&bad).unwrap_err();
             assert!(
-                length == 0 || error.to_string().contains("restore"),
+                length == 0 || error.to_string().contains("index its documents again"),
                 "{error}"
             );
         }

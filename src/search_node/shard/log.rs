@@ -137,7 +137,7 @@ impl Log {
                     std::fs::copy(&path, path.with_extension(DAMAGED))?;
                     tracing::error!(
                         "{}: damaged at byte {read}: acknowledged writes may be lost; check the \
-                         disk, restore the indices from a snapshot, then remove the copy that \
+                         disk, index what is missing again, then remove the copy that \
                          ends in .{DAMAGED}",
                         path.display()
                     );
