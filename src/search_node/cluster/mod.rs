@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub(super) use aliases::show as show_alias;
 pub(super) use index::{Definition, Index};
-pub(super) use resolve::Lenience;
+pub(super) use resolve::{Lenience, unavailable};
 use state::{Alias, Entry, State};
 
 use crate::fsx;

@@ -79,6 +79,9 @@ impl Node {
                 if lenience.ignore_unavailable {
                     continue;
                 }
+                if let Some((name, why)) = self.broken_among(part).first() {
+                    return Err(unavailable(name, why));
+                }
                 if part.starts_with('_') {
                     return Err(Failure::new(
                         400,
@@ -102,6 +105,27 @@ impl Node {
         let mut targets: Vec<Target> = found.into_iter().map(|(target, _)| target).collect();
         targets.sort_by(|a, b| a.index.name.cmp(&b.index.name));
         Ok(targets)
+    }
+
+    /// Indices that `expression` names, by themselves or an alias or a pattern, and that could not
+    /// be opened; with the cause.
+    pub(crate) fn broken_among(&self, expression: &str) -> Vec<(String, String)> {
+        let inner = self.read();
+        let all = ["", "_all"].contains(&expression);
+        let named = |name: &str| {
+            let mut parts = expression.split(',');
+            all || parts.any(|part| names::matches(part.trim(), name))
+        };
+        inner
+            .broken
+            .iter()
+            .filter(|(name, _)| {
+                let entry = inner.state.indices.get(*name);
+                let mut aliases = entry.into_iter().flat_map(|entry| entry.aliases.keys());
+                named(name) || aliases.any(|alias| named(alias))
+            })
+            .map(|(name, why)| (name.clone(), why.clone()))
+            .collect()
     }
 
     fn wildcard(&self, pattern: &str, lenience: Lenience) -> Vec<(Target, bool)> {
@@ -158,7 +182,10 @@ impl Node {
                 Some((target, _)) => Ok(target.index),
                 None => Err(Failure::no_index(name)),
             },
-            0 => Err(Failure::no_index(name)),
+            0 => match self.broken_among(name).first() {
+                Some((name, why)) => Err(unavailable(name, why)),
+                None => Err(Failure::no_index(name)),
+            },
             _ => Err(Failure::illegal(format!(
                 "alias [{name}] has more than one index associated with it [{}], can't execute a \
                  single index op",
@@ -169,6 +196,9 @@ impl Node {
 
     /// The index that writes to `name` go to; `None` when there is none.
     pub(crate) fn write_index(&self, name: &str) -> Outcome<Option<Arc<Index>>> {
+        if let Some((name, why)) = self.broken_among(name).first() {
+            return Err(unavailable(name, why));
+        }
         let inner = self.read();
         if let Some(index) = inner.open.get(name) {
             return Ok(Some(Arc::clone(index)));
@@ -192,6 +222,16 @@ impl Node {
             ))),
         }
     }
+}
+
+/// 503: an index is there and could not be opened.
+pub(crate) fn unavailable(name: &str, why: &str) -> Failure {
+    Failure::new(
+        503,
+        "no_shard_available_action_exception",
+        format!("index [{name}] could not be opened: {why}"),
+    )
+    .with("index", name)
 }
 
 fn target(index: &Arc<Index>, alias: Option<&Alias>) -> Target {

@@ -9,7 +9,7 @@ use super::request::{Reply, Request};
 use crate::search_node::cluster::{Lenience, Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
-use crate::search_node::search::{self, Source};
+use crate::search_node::search::{self, Run};
 use crate::units::human_bytes;
 
 /// Columns by name, and rows.
@@ -38,7 +38,7 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         ["health"] => health(node),
         ["nodes"] => nodes(node),
         ["aliases", rest @ ..] => aliases(node, rest),
-        ["count", rest @ ..] => count(node, rest)?,
+        ["count", rest @ ..] => count(node, request, rest)?,
         ["allocation", ..] => allocation(node, request)?,
         [other, ..] => return Err(Failure::unsupported(format!("_cat/{other}"))),
         [] => {
@@ -308,24 +308,21 @@ fn aliases(node: &Node, rest: &[&str]) -> Table {
     }
 }
 
-fn count(node: &Node, rest: &[&str]) -> Outcome<Table> {
-    let sources: Vec<Source> = node
-        .resolve(rest.first().copied().unwrap_or("*"), Lenience::default())?
-        .into_iter()
-        .map(|target| Source {
-            view: target.index.shard.view(),
-            index: target.index,
-            filters: target.filters,
-        })
-        .collect();
+fn count(node: &Node, request: &Request, rest: &[&str]) -> Outcome<Table> {
+    let (sources, failed) = super::searches::sources(
+        node,
+        rest.first().copied().unwrap_or("*"),
+        request.lenience()?,
+    )?;
+    let how = Run {
+        failed,
+        ..Run::new()
+    };
+    let (count, _) = search::count(&sources, None, &how)?;
     let (epoch, time) = clock(now_millis());
     Ok(Table {
         columns: vec!["epoch", "timestamp", "count"],
-        rows: vec![vec![
-            epoch,
-            time,
-            search::count(&sources, None)?.to_string(),
-        ]],
+        rows: vec![vec![epoch, time, count.to_string()]],
     })
 }
 

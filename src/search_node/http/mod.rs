@@ -6,6 +6,7 @@ mod cat;
 mod documents;
 mod indices;
 mod info;
+mod msearch;
 mod ndjson;
 mod reading;
 mod request;
@@ -70,7 +71,8 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
             let (node, request) = (Arc::clone(node), request.clone());
             blocking(move || short(&node, &request)).await
         }
-        (_, ["_search", "scroll", ..] | ["_pit" | "_msearch"] | [_, "_pit" | "_msearch"]) => {
+        ("POST" | "GET", ["_msearch"] | [_, "_msearch"]) => msearch::msearch(node, request).await,
+        (_, ["_search", "scroll", ..] | ["_pit"] | [_, "_pit"]) => {
             searches::contexts(node, request, &path).await
         }
         ("GET" | "POST", ["_search"] | [_, "_search"]) => searches::search(node, request).await,

@@ -11,6 +11,9 @@ use crate::search_node::cluster::Lenience;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 
+/// Patterns of `filter_path` at most.
+const MAX_FILTERS: usize = 100;
+
 /// Parameters that every request may have.
 const COMMON: &[&str] = &[
     "error_trace",
@@ -173,33 +176,7 @@ impl Request {
 
     /// What wildcards mean, and what happens to names that are not there.
     pub(crate) fn lenience(&self) -> Outcome<Lenience> {
-        let mut lenience = Lenience {
-            ignore_unavailable: self.flag("ignore_unavailable", false)?,
-            allow_no_indices: self.flag("allow_no_indices", true)?,
-            ..Lenience::default()
-        };
-        if let Some(states) = self.param("expand_wildcards") {
-            lenience.open = false;
-            for state in states.split(',') {
-                match state {
-                    "open" => lenience.open = true,
-                    "closed" => lenience.closed = true,
-                    "hidden" => lenience.hidden = true,
-                    "none" => {}
-                    "all" => {
-                        lenience.open = true;
-                        lenience.closed = true;
-                        lenience.hidden = true;
-                    }
-                    other => {
-                        return Err(Failure::illegal(format!(
-                            "No valid expand wildcard value [{other}]"
-                        )));
-                    }
-                }
-            }
-        }
-        Ok(lenience)
+        lenience(|key| self.param(key).map(str::to_owned))
     }
 
     /// The body to send: filtered and written as the request wants it.
@@ -223,6 +200,11 @@ impl Request {
             Reply::Json(status, value) => (status, value),
         };
         if let Some(filter) = self.param("filter_path") {
+            if filter.split(',').count() > MAX_FILTERS {
+                return Err(Failure::illegal(format!(
+                    "[filter_path] may have at most {MAX_FILTERS} patterns"
+                )));
+            }
             value = filter_path(&value, filter);
         }
         let bytes = if self.flag("pretty", false)? {
@@ -236,16 +218,59 @@ impl Request {
     }
 }
 
+/// What wildcards mean, and what happens to names that are not there, by parameters.
+pub(super) fn lenience(get: impl Fn(&str) -> Option<String>) -> Outcome<Lenience> {
+    let flag = |key: &str, default: bool| match get(key).as_deref() {
+        None => Ok(default),
+        Some("true" | "") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(Failure::illegal(format!(
+            "Failed to parse value [{other}] of [{key}] as only [true] or [false] are allowed."
+        ))),
+    };
+    let mut lenience = Lenience {
+        ignore_unavailable: flag("ignore_unavailable", false)?,
+        allow_no_indices: flag("allow_no_indices", true)?,
+        ..Lenience::default()
+    };
+    if let Some(states) = get("expand_wildcards") {
+        lenience.open = false;
+        for state in states.split(',') {
+            match state {
+                "open" => lenience.open = true,
+                "closed" => lenience.closed = true,
+                "hidden" => lenience.hidden = true,
+                "none" => {}
+                "all" => {
+                    lenience.open = true;
+                    lenience.closed = true;
+                    lenience.hidden = true;
+                }
+                other => {
+                    return Err(Failure::illegal(format!(
+                        "No valid expand wildcard value [{other}]"
+                    )));
+                }
+            }
+        }
+    }
+    Ok(lenience)
+}
+
 /// The members of `value` that fit the patterns, as `filter_path` has them: `*` for one name,
 /// `**` for any number, `-` before a pattern to leave it out.
 fn filter_path(value: &Value, filter: &str) -> Value {
     let mut shown: Vec<Vec<&str>> = Vec::new();
     let mut hidden: Vec<Vec<&str>> = Vec::new();
     for pattern in filter.split(',').filter(|pattern| !pattern.is_empty()) {
-        match pattern.strip_prefix('-') {
-            Some(pattern) => hidden.push(pattern.split('.').collect()),
-            None => shown.push(pattern.split('.').collect()),
-        }
+        let (list, pattern) = match pattern.strip_prefix('-') {
+            Some(pattern) => (&mut hidden, pattern),
+            None => (&mut shown, pattern),
+        };
+        let mut parts: Vec<&str> = pattern.split('.').collect();
+        // Several in a row mean the same as one.
+        parts.dedup_by(|a, b| a == b && *a == "**");
+        list.push(parts);
     }
     let mut result = if shown.is_empty() {
         value.clone()
@@ -273,6 +298,8 @@ fn below<'a>(patterns: &[&'a [&'a str]], key: &str) -> Vec<&'a [&'a str]> {
             _ => {}
         }
     }
+    next.sort_unstable();
+    next.dedup();
     next
 }
 

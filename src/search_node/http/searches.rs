@@ -1,18 +1,19 @@
 //! Searches over HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::blocking;
 use super::reading::source_filter;
 use super::request::{Reply, Request};
+use super::security::Role;
 use crate::search_node::cluster::settings::Operation;
-use crate::search_node::cluster::{Lenience, Node};
+use crate::search_node::cluster::{Lenience, Node, now_millis, unavailable};
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::search::{self, Kept, Source};
+use crate::search_node::search::{self, Answer, Kept, Run, Source, Track};
 
 /// Parameters of a search that stand for members of its body.
 const SEARCH_PARAMS: &[&str] = &[
@@ -50,25 +51,73 @@ const SEARCH_PARAMS: &[&str] = &[
     "version",
 ];
 
-/// The indices of a search, as they are now.
-fn sources(node: &Node, expression: &str, lenience: Lenience) -> Outcome<Vec<Source>> {
-    node.resolve(expression, lenience)?
-        .into_iter()
-        .map(|target| {
-            target.index.check(Operation::Read)?;
-            Ok(Source {
-                view: target.index.shard.view(),
-                index: target.index,
-                filters: target.filters,
-            })
+/// Other forms of an answer, which there are not.
+pub(super) const FORMS: &[(&str, &str)] =
+    &[("typed_keys", "false"), ("rest_total_hits_as_int", "false")];
+
+/// The indices of a search, as they are now, and how many cannot answer.
+pub(super) fn sources(
+    node: &Node,
+    expression: &str,
+    lenience: Lenience,
+) -> Outcome<(Vec<Source>, usize)> {
+    let found = node.resolve(expression, lenience)?;
+    let broken = if lenience.ignore_unavailable {
+        Vec::new()
+    } else {
+        node.broken_among(expression)
+    };
+    if found.is_empty()
+        && let Some((name, why)) = broken.first()
+    {
+        return Err(unavailable(name, why));
+    }
+    let sources = found.into_iter().map(|target| {
+        target.index.check(Operation::Read)?;
+        Ok(Source {
+            view: target.index.shard.view(),
+            index: target.index,
+            filters: target.filters,
         })
-        .collect()
+    });
+    Ok((sources.collect::<Outcome<_>>()?, broken.len()))
 }
 
-fn expression(request: &Request) -> String {
+/// Runs one search: over `expression`, or the point in time that it names.
+pub(super) fn run(
+    node: &Node,
+    expression: Option<&str>,
+    lenience: Lenience,
+    parsed: &search::Request,
+    run: &mut Run,
+) -> Outcome<(Vec<Source>, Answer)> {
+    let sources = match (&parsed.pit, expression) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::illegal(
+                "[indices] cannot be used with point in time. Do not specify any index with point \
+                 in time.",
+            ));
+        }
+        (Some((id, keep)), None) => {
+            let keep = keep.as_deref().map(keep_alive).transpose()?;
+            node.contexts.get(id, keep)?.sources
+        }
+        (None, expression) => {
+            let (sources, failed) = sources(node, expression.unwrap_or("*"), lenience)?;
+            run.failed = failed;
+            sources
+        }
+    };
+    let mut answer = search::search(&sources, parsed, run)?;
+    answer.pit_id = parsed.pit.as_ref().map(|(id, _)| id.clone());
+    Ok((sources, answer))
+}
+
+/// The indices in the path, if it names any.
+pub(super) fn expression(request: &Request) -> Option<String> {
     match request.path.as_slice() {
-        [name, _] => name.clone(),
-        _ => "*".to_owned(),
+        [name, _] => Some(name.clone()),
+        _ => None,
     }
 }
 
@@ -121,16 +170,12 @@ fn read_request(request: &Request) -> Outcome<search::Request> {
     {
         parsed.source = source_filter(request)?;
     }
+    request.only(FORMS)?;
     if request
         .param("search_type")
         .is_some_and(|kind| kind != "query_then_fetch" && kind != "dfs_query_then_fetch")
     {
         return Err(Failure::illegal("No search type for this [search_type]"));
-    }
-    if request.flag("typed_keys", false)? || request.flag("rest_total_hits_as_int", false)? {
-        return Err(Failure::unsupported(
-            "[typed_keys] and [rest_total_hits_as_int] of a search",
-        ));
     }
     Ok(parsed)
 }
@@ -149,73 +194,70 @@ fn keep_alive(text: &str) -> Outcome<Duration> {
 
 pub(super) async fn search(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     request.known(SEARCH_PARAMS)?;
-    let mut parsed = read_request(request)?;
-    let (expression, lenience) = (expression(request), request.lenience()?);
-    let scroll = request.param("scroll").map(keep_alive).transpose()?;
-    if scroll.is_some()
-        && (parsed.from > 0 || parsed.search_after.is_some() || parsed.pit.is_some())
-    {
-        return Err(Failure::illegal(
-            "`from`, `search_after` and `pit` cannot be used in a scroll context",
-        ));
-    }
-    parsed.scroll = scroll.is_some();
-    let by_path = request.path.len() > 1;
-    let node = Arc::clone(node);
+    let (node, request) = (Arc::clone(node), request.clone());
     blocking(move || {
-        let mut pit_id = None;
-        let sources = match &parsed.pit {
-            Some(_) if by_path => {
-                return Err(Failure::illegal("[indices] cannot be used with point in time. Do not specify any index with point in time."));
-            }
-            Some((id, keep)) => {
-                let keep = keep.as_deref().map(keep_alive).transpose()?;
-                let kept = node.contexts.get(id, keep)?;
-                pit_id = Some(id.clone());
-                kept.sources.clone()
-            }
-            None => sources(&node, &expression, lenience)?,
-        };
-        let mut answer = search::search(&sources, &parsed, None)?;
-        answer.pit_id = pit_id;
+        let mut parsed = read_request(&request)?;
+        let scroll = request.param("scroll").map(keep_alive).transpose()?;
+        if scroll.is_some() {
+            begin_scroll(&mut parsed)?;
+        }
+        let mut how = Run::new();
+        let expression = expression(&request);
+        let lenience = request.lenience()?;
+        let (sources, mut answer) = run(&node, expression.as_deref(), lenience, &parsed, &mut how)?;
         if let Some(keep) = scroll {
-            let last = answer.last.take();
-            answer.scroll_id = Some(node.contexts.add(Kept { sources, request: Some(Arc::new(parsed)), last }, keep)?);
+            // The pages that follow have no aggregations.
+            parsed.aggs = None;
+            let kept = Kept {
+                sources,
+                request: Some(Arc::new(parsed)),
+                last: answer.last.take(),
+                now: how.now,
+            };
+            answer.scroll_id = Some(node.contexts.add(kept, keep)?);
         }
         Reply::written(200, &answer)
     })
     .await
 }
 
+/// What a scroll may not be, and what it is: its total is exact.
+fn begin_scroll(parsed: &mut search::Request) -> Outcome<()> {
+    if parsed.from > 0 || parsed.search_after.is_some() || parsed.pit.is_some() {
+        return Err(Failure::illegal(
+            "`from`, `search_after` and `pit` cannot be used in a scroll context",
+        ));
+    }
+    if parsed.size == 0 {
+        return Err(Failure::illegal("[size] cannot be [0] in a scroll context"));
+    }
+    parsed.track = Track::All;
+    Ok(())
+}
+
 pub(super) async fn count(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     request.known(SEARCH_PARAMS)?;
-    let body = body_of(request)?;
-    if let Some(key) = body
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, _)| key)
-        .find(|key| *key != "query")
-    {
-        return Err(Failure::parsing(format!(
-            "request does not support [{key}]"
-        )));
-    }
-    let (expression, lenience) = (expression(request), request.lenience()?);
-    let node = Arc::clone(node);
+    let (node, request) = (Arc::clone(node), request.clone());
     blocking(move || {
-        let sources = sources(&node, &expression, lenience)?;
-        let count = search::count(&sources, body.get("query"))?;
-        let shards = sources.len();
-        Ok(Reply::ok(json!({
-            "count": count,
-            "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
-        })))
+        let body = body_of(&request)?;
+        let members = body.as_object().into_iter().flatten();
+        if let Some((key, _)) = members.into_iter().find(|(key, _)| *key != "query") {
+            return Err(Failure::parsing(format!(
+                "request does not support [{key}]"
+            )));
+        }
+        let expression = expression(&request);
+        let expression = expression.as_deref().unwrap_or("*");
+        let mut how = Run::new();
+        let (sources, failed) = sources(&node, expression, request.lenience()?)?;
+        how.failed = failed;
+        let (count, shards) = search::count(&sources, body.get("query"), &how)?;
+        Ok(Reply::ok(json!({"count": count, "_shards": shards})))
     })
     .await
 }
 
-/// Scrolls, points in time, and several searches in one request.
+/// Scrolls and points in time.
 pub(super) async fn contexts(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
     match (request.method.as_str(), path) {
         ("POST" | "GET", ["_search", "scroll", rest @ ..]) => scroll(node, request, rest).await,
@@ -231,7 +273,19 @@ pub(super) async fn contexts(node: &Arc<Node>, request: &Request, path: &[&str])
                     .collect(),
                 _ => return Err(Failure::illegal("[scroll_id] is missing")),
             };
-            let freed = node.contexts.remove(&ids);
+            let all = ids.iter().any(|id| id == "_all");
+            if all && request.role != Role::Admin {
+                return Err(Failure::new(
+                    403,
+                    "security_exception",
+                    "closing the scrolls of all users is for administrators; name your own",
+                ));
+            }
+            let freed = if all {
+                node.contexts.remove_scrolls()
+            } else {
+                node.contexts.remove(&ids)
+            };
             let status = if freed > 0 { 200 } else { 404 };
             Ok(Reply::Json(
                 status,
@@ -250,10 +304,24 @@ pub(super) async fn contexts(node: &Arc<Node>, request: &Request, path: &[&str])
             let keep = request
                 .param("keep_alive")
                 .ok_or_else(|| Failure::illegal("[keep_alive] is missing"))?;
+            if !request.json()?.is_null() {
+                return Err(Failure::unsupported(
+                    "a body, such as [index_filter], of _pit",
+                ));
+            }
+            let (sources, failed) = sources(node, name, request.lenience()?)?;
+            if failed > 0 {
+                return Err(Failure::new(
+                    503,
+                    "search_phase_execution_exception",
+                    format!("{failed} of the indices could not be opened; name the others"),
+                ));
+            }
             let kept = Kept {
-                sources: sources(node, name, request.lenience()?)?,
+                sources,
                 request: None,
                 last: None,
+                now: now_millis(),
             };
             let id = node.contexts.add(kept, keep_alive(keep)?)?;
             Ok(Reply::ok(json!({"id": id})))
@@ -270,31 +338,33 @@ pub(super) async fn contexts(node: &Arc<Node>, request: &Request, path: &[&str])
                 json!({"succeeded": freed > 0, "num_freed": freed}),
             ))
         }
-        ("POST" | "GET", ["_msearch"] | [_, "_msearch"]) => msearch(node, request).await,
         _ => Err(super::no_handler(request)),
     }
 }
 
 async fn scroll(node: &Arc<Node>, request: &Request, rest: &[&str]) -> Outcome<Reply> {
     request.known(&["scroll", "scroll_id", "rest_total_hits_as_int"])?;
+    request.only(FORMS)?;
     let body = request.json()?;
     let id = match (rest, body["scroll_id"].as_str(), request.param("scroll_id")) {
         ([id], ..) => (*id).to_owned(),
         (_, Some(id), _) | (_, None, Some(id)) => id.to_owned(),
         _ => return Err(Failure::illegal("[scroll_id] is missing")),
     };
-    let keep = body["scroll"]
-        .as_str()
-        .or(request.param("scroll"))
-        .map(keep_alive)
-        .transpose()?;
+    let keep = body["scroll"].as_str().or(request.param("scroll"));
+    let keep = keep.map(keep_alive).transpose()?;
     let node = Arc::clone(node);
     blocking(move || {
         let kept = node.contexts.get(&id, keep)?;
         let Some(parsed) = kept.request.clone() else {
             return Err(Failure::illegal("this is a point in time, not a scroll"));
         };
-        let mut answer = search::search(&kept.sources, &parsed, kept.last.as_ref())?;
+        let how = Run {
+            after: kept.last.clone(),
+            now: kept.now,
+            ..Run::new()
+        };
+        let mut answer = search::search(&kept.sources, &parsed, &how)?;
         if kept.last.is_none() {
             // The first page was empty already.
             answer.hits.found.clear();
@@ -304,85 +374,6 @@ async fn scroll(node: &Arc<Node>, request: &Request, rest: &[&str]) -> Outcome<R
         }
         answer.scroll_id = Some(id);
         Reply::written(200, &answer)
-    })
-    .await
-}
-
-async fn msearch(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
-    request.known(&[
-        "ccs_minimize_roundtrips",
-        "max_concurrent_searches",
-        "max_concurrent_shard_requests",
-        "pre_filter_shard_size",
-        "rest_total_hits_as_int",
-        "search_type",
-        "typed_keys",
-    ])?;
-    let default = match request.path.as_slice() {
-        [name, _] => name.clone(),
-        _ => "*".to_owned(),
-    };
-    let lines: Vec<&[u8]> = request.body.split(|byte| *byte == b'\n').collect();
-    let lines: Vec<&[u8]> = match lines.split_last() {
-        Some((&[], rest)) => rest.to_vec(),
-        _ => {
-            return Err(Failure::illegal(
-                "The msearch request must be terminated by a newline [\\n]",
-            ));
-        }
-    };
-    if lines.is_empty() || !lines.len().is_multiple_of(2) {
-        return Err(Failure::illegal(
-            "a msearch request is pairs of lines: where to search, and a search",
-        ));
-    }
-    let read = |number: usize, line: &[u8]| -> Outcome<Value> {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(json!({}));
-        }
-        serde_json::from_slice(line).map_err(|error| {
-            Failure::parsing(format!("line [{}] is no valid JSON: {error}", number + 1))
-        })
-    };
-    let mut searches = Vec::new();
-    for (number, pair) in lines.chunks_exact(2).enumerate() {
-        let [head, body] = pair else { continue };
-        searches.push((read(number * 2, head)?, read(number * 2 + 1, body)?));
-    }
-    let node = Arc::clone(node);
-    blocking(move || {
-        let began = Instant::now();
-        let mut out: Vec<u8> = Vec::new();
-        for (head, body) in searches {
-            let one = || -> Outcome<Vec<u8>> {
-                let name = match &head["index"] {
-                    Value::String(name) => name.clone(),
-                    Value::Array(names) => names
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .collect::<Vec<_>>()
-                        .join(","),
-                    _ => default.clone(),
-                };
-                let lenience = Lenience {
-                    ignore_unavailable: head["ignore_unavailable"] == true,
-                    ..Lenience::default()
-                };
-                let parsed = search::Request::parse(&body)?;
-                let mut answer = search::search(&sources(&node, &name, lenience)?, &parsed, None)?;
-                answer.status = Some(200);
-                serde_json::to_vec(&answer).map_err(|error| Failure::internal(error.to_string()))
-            };
-            if !out.is_empty() {
-                out.push(b',');
-            }
-            out.extend(one().unwrap_or_else(|failure| failure.body().to_string().into_bytes()));
-        }
-        let mut whole =
-            format!("{{\"took\":{},\"responses\":[", began.elapsed().as_millis()).into_bytes();
-        whole.extend(out);
-        whole.extend(b"]}");
-        Ok(Reply::Raw(200, whole))
     })
     .await
 }

@@ -65,6 +65,9 @@ pub(super) fn combine(
     if wanted > should.len() {
         return none();
     }
+    // Where nothing else says what matches, one of them must, whatever number was asked for.
+    let optional = must.is_empty() && filter.is_empty() && !should.is_empty();
+    let wanted = if optional { wanted.max(1) } else { wanted };
     let positive = !must.is_empty() || !filter.is_empty() || wanted > 0;
     let mut clauses: Vec<(Occur, Built)> = Vec::new();
     clauses.extend(must.into_iter().map(|query| (Occur::Must, query)));

@@ -1,5 +1,6 @@
 //! Queries for terms that fit a pattern: the dictionary of a field is walked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use tantivy::query::{
 };
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError};
-use tantivy_fst::Regex;
+use tantivy_fst::{Automaton, Regex};
 
 use super::{Built, Context, Marked, boosted, field_params, none};
 use crate::search_node::failure::{Failure, Outcome};
@@ -28,11 +29,43 @@ const MAX_PATTERN: usize = 1000;
 
 /// Which terms fit.
 #[derive(Clone)]
-enum Terms {
+pub(crate) enum Terms {
+    /// Those that begin so.
     Prefix(Vec<u8>),
+    /// Those that an expression fits as a whole.
     Regex(Arc<Regex>),
     /// Those that differ little from one, and begin with this text.
     Near(Arc<DfaWrapper>, String),
+}
+
+impl std::fmt::Debug for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Terms::Prefix(_) => "Prefix",
+            Terms::Regex(_) => "Regex",
+            Terms::Near(..) => "Near",
+        })
+    }
+}
+
+impl Terms {
+    /// Whether `term` fits.
+    pub(crate) fn fit(&self, term: &str) -> bool {
+        match self {
+            Terms::Prefix(prefix) => term.as_bytes().starts_with(prefix),
+            Terms::Regex(regex) => accepts(&**regex, term),
+            Terms::Near(automaton, prefix) => {
+                term.starts_with(prefix.as_str()) && accepts(&**automaton, term)
+            }
+        }
+    }
+}
+
+fn accepts<A: Automaton>(automaton: &A, term: &str) -> bool {
+    let state = term.bytes().fold(automaton.start(), |state, byte| {
+        automaton.accept(&state, byte)
+    });
+    automaton.is_match(&state)
 }
 
 /// See the module.
@@ -111,7 +144,10 @@ impl Weight for DictionaryQuery {
     }
 }
 
-fn query(ctx: &Context<'_>, field: Field, terms: Terms) -> Built {
+fn query(ctx: &Context<'_>, field: Field, leaf: Option<&Leaf>, terms: Terms) -> Built {
+    if let Some(leaf) = leaf {
+        ctx.mark(leaf, Marked::Fitting(terms.clone()));
+    }
     Box::new(DictionaryQuery {
         field,
         terms,
@@ -119,17 +155,40 @@ fn query(ctx: &Context<'_>, field: Field, terms: Terms) -> Built {
     })
 }
 
-/// Terms that `automaton` takes and that begin with `prefix`.
-pub(super) fn near(
-    ctx: &Context<'_>,
-    field: Field,
-    automaton: DfaWrapper,
-    prefix: String,
-) -> Built {
-    query(ctx, field, Terms::Near(Arc::new(automaton), prefix))
+/// Documents of `leaf` with a term that fits.
+pub(super) fn fitting(ctx: &Context<'_>, leaf: &Leaf, terms: Terms) -> Built {
+    query(ctx, leaf.field(), Some(leaf), terms)
 }
 
-fn regex(pattern: &str) -> Outcome<Arc<Regex>> {
+/// The first terms of `leaf` that begin with `prefix`, at most `limit`.
+pub(super) fn beginning(
+    ctx: &Context<'_>,
+    leaf: &Leaf,
+    prefix: &str,
+    limit: usize,
+) -> Outcome<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for part in &ctx.view.parts {
+        let index = part.segment.reader.inverted_index(leaf.field())?;
+        let mut stream = index.terms().range().ge(prefix).into_stream()?;
+        let mut here = 0;
+        while here < limit && stream.advance() && stream.key().starts_with(prefix.as_bytes()) {
+            found.insert(String::from_utf8_lossy(stream.key()).into_owned());
+            here += 1;
+        }
+    }
+    while found.len() > limit {
+        found.pop_last();
+    }
+    Ok(found)
+}
+
+fn regex(ctx: &Context<'_>, pattern: &str) -> Outcome<Arc<Regex>> {
+    ctx.count_pattern()?;
+    compile(pattern)
+}
+
+fn compile(pattern: &str) -> Outcome<Arc<Regex>> {
     if pattern.chars().count() > MAX_PATTERN {
         return Err(Failure::illegal(format!(
             "The length of the pattern [{}] has exceeded the allowed maximum of [{MAX_PATTERN}]",
@@ -182,7 +241,7 @@ pub(super) fn prefix(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let boost = params.boost()?;
     let fold = params.flag("case_insensitive", false)?;
     let value = params.need_text("value")?;
-    params.ignore(&["rewrite"]);
+    params.only("rewrite", "constant_score")?;
     params.finish()?;
     Ok(boosted(prefix_of(ctx, path, value, fold)?, boost))
 }
@@ -193,22 +252,19 @@ pub(super) fn prefix_of(ctx: &Context<'_>, path: &str, text: String, fold: bool)
         return Ok(none());
     };
     let text = lowered(leaf, text);
-    if let Some(leaf) = leaf {
-        ctx.mark(leaf, Marked::Prefix(text.clone()));
-    }
     let terms = if fold {
         let pattern = format!("(?i){}(?s:.*)", escape(&text));
-        Terms::Regex(regex(&pattern)?)
+        Terms::Regex(regex(ctx, &pattern)?)
     } else {
         Terms::Prefix(text.into_bytes())
     };
-    Ok(query(ctx, field, terms))
+    Ok(query(ctx, field, leaf, terms))
 }
 
 /// Documents with the term `text` in any case.
 pub(super) fn folded(ctx: &Context<'_>, leaf: &Leaf, text: &str) -> Outcome<Built> {
-    let terms = Terms::Regex(regex(&format!("(?i){}", escape(text)))?);
-    Ok(query(ctx, leaf.field(), terms))
+    let terms = Terms::Regex(regex(ctx, &format!("(?i){}", escape(text)))?);
+    Ok(fitting(ctx, leaf, terms))
 }
 
 pub(super) fn wildcard(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
@@ -219,7 +275,7 @@ pub(super) fn wildcard(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
         Some(value) => value,
         None => params.need_text("value")?,
     };
-    params.ignore(&["rewrite"]);
+    params.only("rewrite", "constant_score")?;
     params.finish()?;
     Ok(boosted(wildcard_of(ctx, path, value, fold)?, boost))
 }
@@ -235,12 +291,9 @@ pub(super) fn wildcard_of(
         return Ok(none());
     };
     let pattern = lowered(leaf, pattern);
-    if let Some(leaf) = leaf {
-        ctx.mark(leaf, Marked::Wildcard(pattern.clone()));
-    }
     let flags = if fold { "(?i)" } else { "" };
-    let terms = Terms::Regex(regex(&format!("{flags}{}", wildcard_regex(&pattern)))?);
-    Ok(query(ctx, field, terms))
+    let terms = Terms::Regex(regex(ctx, &format!("{flags}{}", wildcard_regex(&pattern)))?);
+    Ok(query(ctx, field, leaf, terms))
 }
 
 /// A pattern of `*` and `?`, in which a backslash takes the next character as it is, as a regular
@@ -290,33 +343,60 @@ pub(super) fn regexp(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
             "[flags: {flags}] of query [regexp]"
         )));
     }
-    params.ignore(&["rewrite", "max_determinized_states"]);
+    params.only("rewrite", "constant_score")?;
+    params.ignore(&["max_determinized_states"]);
     params.finish()?;
     Ok(boosted(regex_of(ctx, path, &value, fold)?, boost))
 }
 
 /// Documents with a term in `path` that the expression fits as a whole.
 pub(super) fn regex_of(ctx: &Context<'_>, path: &str, pattern: &str, fold: bool) -> Outcome<Built> {
-    let Some((field, _)) = field_of(ctx, "regexp", path)? else {
+    let Some((field, leaf)) = field_of(ctx, "regexp", path)? else {
         return Ok(none());
     };
-    let mut escaped = false;
-    for c in pattern.chars() {
-        if !escaped && "~&@<".contains(c) {
-            return Err(Failure::unsupported(format!(
-                "operator [{c}] in a regular expression; put a backslash before it to search for \
-                 the character"
-            )));
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    // Lucene's expressions have no anchors: these two are characters.
-    let pattern = pattern.replace('^', "\\^").replace('$', "\\$");
-    // A character class may still begin with one.
-    let pattern = pattern.replace("[\\^", "[^");
     let flags = if fold { "(?i)" } else { "" };
-    let terms = Terms::Regex(regex(&format!("{flags}{pattern}"))?);
-    Ok(query(ctx, field, terms))
+    let pattern = lucene_regex(pattern)?;
+    let terms = Terms::Regex(regex(ctx, &format!("{flags}(?s){pattern}"))?);
+    Ok(query(ctx, field, leaf, terms))
+}
+
+/// One of Lucene's expressions as one of ours: it has no anchors, so that `^` and `$` are
+/// characters but at the beginning of a class.
+fn lucene_regex(pattern: &str) -> Outcome<String> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars().peekable();
+    let mut class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some(kind @ ('d' | 'D' | 'w' | 'W' | 's' | 'S')) => out.extend(['\\', kind]),
+                other => out.push_str(&escape(other.unwrap_or(c).encode_utf8(&mut [0; 4]))),
+            },
+            '[' if !class => {
+                class = true;
+                out.push(c);
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+            }
+            ']' => {
+                class = false;
+                out.push(c);
+            }
+            '~' | '&' | '@' | '<' | '#' | '"' if !class => {
+                return Err(Failure::unsupported(format!(
+                    "operator [{c}] in a regular expression; put a backslash before it to search \
+                     for the character"
+                )));
+            }
+            '^' | '$' | '[' | '~' | '&' => {
+                out.push('\\');
+                out.push(c);
+            }
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -325,11 +405,50 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn expressions_mean_what_they_mean_in_lucene() {
+        for (pattern, term, fits) in [
+            ("a.c", "abc", true),
+            ("a.c", "a\nc", true),
+            (r"\$[0-9]+", "$12", true),
+            ("a$", "a$", true),
+            ("a$", "a", false),
+            (r"a\^b", "a^b", true),
+            (r"[\^a]", "^", true),
+            ("[^a]", "b", true),
+            ("[^a]", "a", false),
+            (r"\d+", "12", true),
+            ("ab", "abc", false),
+        ] {
+            let regex = compile(&format!("(?s){}", lucene_regex(pattern).unwrap())).unwrap();
+            assert_eq!(Terms::Regex(regex).fit(term), fits, "{pattern} {term}");
+        }
+        for pattern in ["a~b", "a&b", "a@", "<1-2>", "a#", "\"a\""] {
+            assert!(lucene_regex(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_for_any_text_and_any_character() {
+        for (pattern, term, fits) in [
+            ("a*", "abc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*b*", "abc", true),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            ("*", "", true),
+        ] {
+            let regex = compile(&wildcard_regex(pattern)).unwrap();
+            assert_eq!(Terms::Regex(regex).fit(term), fits, "{pattern} {term}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_as_a_wildcard_is_a_pattern_or_an_error(text in ".{0,40}") {
-            let _ = regex(&wildcard_regex(&text));
-            prop_assert!(regex(&escape(&text)).is_ok(), "{text:?}");
+            let _ = compile(&wildcard_regex(&text));
+            prop_assert!(compile(&escape(&text)).is_ok(), "{text:?}");
         }
     }
 }

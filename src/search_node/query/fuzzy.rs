@@ -1,15 +1,20 @@
 //! Queries for terms that differ little.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tantivy::Term;
 use tantivy::query::FuzzyTermQuery;
 
-use super::dictionary::{field_of, near};
+use super::dictionary::{Terms, field_of, fitting};
 use super::params::Params;
 use super::{Built, Context, Marked, boosted, field_params, none};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::plain;
 use crate::search_node::mapping::Leaf;
+
+/// Longest fuzzy term, in characters: what is compared with takes memory for each.
+const MAX_FUZZY: usize = 255;
 
 /// How much a term may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +91,23 @@ pub(super) fn fuzzy(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let boost = params.boost()?;
     let value = plain(params.need("value")?).unwrap_or_default();
     let fuzziness = read_fuzziness(&params)?.unwrap_or(Fuzziness::AUTO);
-    params.ignore(&["rewrite", "max_expansions"]);
+    params.only("rewrite", "constant_score")?;
+    expansions(&params)?;
     params.finish()?;
     let Some((_, Some(leaf))) = field_of(ctx, "fuzzy", path)? else {
         return Ok(none());
     };
     Ok(boosted(fuzzy_term(ctx, leaf, &value, fuzziness)?, boost))
+}
+
+/// Lucene stops at this many near terms; here all count, so that only a lower wish is refused.
+pub(super) fn expansions(params: &Params<'_>) -> Outcome<()> {
+    match params.count("max_expansions")? {
+        Some(wanted) if wanted < 50 => Err(Failure::unsupported(format!(
+            "[max_expansions: {wanted}] of fuzzy terms"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `fuzziness`, `prefix_length` and the transpositions flag of a query.
@@ -116,15 +132,21 @@ pub(super) fn fuzzy_term(
     text: &str,
     fuzziness: Fuzziness,
 ) -> Outcome<Built> {
-    ctx.mark(leaf, Marked::Term(text.to_owned()));
     let edits = fuzziness.for_term(text);
     if edits == 0 {
+        ctx.mark(leaf, Marked::Term(text.to_owned()));
         return Ok(super::terms::term_query(leaf, text));
     }
+    if text.chars().count() > MAX_FUZZY {
+        return Err(Failure::illegal(format!(
+            "a fuzzy term may have at most {MAX_FUZZY} characters; search for it without fuzziness"
+        )));
+    }
+    ctx.count_pattern()?;
     let term = Term::from_field_text(leaf.field(), text);
     let automaton = FuzzyTermQuery::new(term, edits, fuzziness.transpositions).automaton()?;
     let start: String = text.chars().take(fuzziness.prefix_length).collect();
-    Ok(near(ctx, leaf.field(), automaton, start))
+    Ok(fitting(ctx, leaf, Terms::Near(Arc::new(automaton), start)))
 }
 
 #[cfg(test)]

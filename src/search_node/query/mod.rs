@@ -14,13 +14,13 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
-use tantivy::query::{BoostQuery, EmptyQuery, Query};
+use tantivy::query::{BoostQuery, ConstScoreQuery, EmptyQuery, Query};
 
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Leaf, Mapping};
 use crate::search_node::shard::View;
 
-pub(super) use dictionary::TIMED_OUT;
+pub(super) use dictionary::{TIMED_OUT, Terms};
 pub(super) use params::Params;
 
 /// Queries within queries at most, as `indices.query.bool.max_nested_depth`.
@@ -29,11 +29,14 @@ const MAX_DEPTH: usize = 30;
 /// Clauses of one request at most.
 const MAX_CLAUSES: usize = 4096;
 
+/// Patterns of one request at most; each takes up to some MB.
+const MAX_PATTERNS: usize = 256;
+
 /// A query that tantivy runs.
 pub(super) type Built = Box<dyn Query>;
 
 /// What a highlighter looks for in a field.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Mark {
     /// The field's path.
     pub path: String,
@@ -42,14 +45,12 @@ pub(super) struct Mark {
 }
 
 /// See [`Mark`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Marked {
     /// One token.
     Term(String),
-    /// Tokens that begin so.
-    Prefix(String),
-    /// Tokens that fit a pattern of `*` and `?`.
-    Wildcard(String),
+    /// Tokens that fit a pattern.
+    Fitting(Terms),
 }
 
 /// What building depends on.
@@ -67,6 +68,7 @@ pub(super) struct Context<'a> {
     scope: RefCell<Option<String>>,
     marks: RefCell<Vec<Mark>>,
     clauses: Cell<usize>,
+    patterns: Cell<usize>,
     depth: Cell<usize>,
 }
 
@@ -81,6 +83,7 @@ impl<'a> Context<'a> {
             scope: RefCell::new(None),
             marks: RefCell::new(Vec::new()),
             clauses: Cell::new(0),
+            patterns: Cell::new(0),
             depth: Cell::new(0),
         }
     }
@@ -91,6 +94,44 @@ impl<'a> Context<'a> {
         let result = work(self);
         self.scope.replace(outer);
         result
+    }
+
+    /// Builds something beside the query: it does not count as a part of it, and is not marked.
+    pub(super) fn aside<T>(&self, work: impl FnOnce(&Self) -> T) -> T {
+        let before = (
+            self.clauses.get(),
+            self.patterns.get(),
+            self.marks.borrow().len(),
+        );
+        let result = work(self);
+        self.clauses.set(before.0);
+        self.patterns.set(before.1);
+        self.marks.borrow_mut().truncate(before.2);
+        result
+    }
+
+    /// Counts a pattern, which takes memory until the request has ended.
+    fn count_pattern(&self) -> Outcome<()> {
+        let all = self.patterns.get() + 1;
+        self.patterns.set(all);
+        if all > MAX_PATTERNS {
+            return Err(Failure::new(
+                400,
+                "too_many_clauses",
+                format!(
+                    "a request may have at most {MAX_PATTERNS} wildcards, regular expressions and \
+                     fuzzy terms, each counted once a field; name fewer fields"
+                ),
+            ));
+        }
+        if Instant::now() > self.deadline {
+            return Err(Failure::new(
+                429,
+                "es_rejected_execution_exception",
+                format!("{TIMED_OUT}; make the query narrower"),
+            ));
+        }
+        Ok(())
     }
 
     fn mapping(&self) -> &Mapping {
@@ -249,8 +290,15 @@ const REFUSED: &[&str] = &[
     "wrapper",
 ];
 
+/// Every document, with a score of 1. Without the score being said, tantivy leaves it away beside
+/// other clauses.
 fn all() -> Built {
-    Box::new(tantivy::query::AllQuery)
+    constant(Box::new(tantivy::query::AllQuery), 1.0)
+}
+
+/// The same documents with this score.
+fn constant(query: Built, score: f32) -> Built {
+    Box::new(ConstScoreQuery::new(query, score))
 }
 
 fn none() -> Built {

@@ -10,7 +10,9 @@ use super::{Built, Context, boosted, field_params, none};
 use crate::search_node::dates::{Formats, Round};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::plain;
-use crate::search_node::mapping::{Kind, Leaf, Storage, parse_boolean, parse_ip};
+use crate::search_node::mapping::{
+    Kind, Leaf, Number, Storage, parse_boolean, parse_ip, parse_number,
+};
 
 pub(super) fn range(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let (field, params) = field_params("range", "value", body)?;
@@ -73,14 +75,40 @@ impl Bounds<'_> {
                     &term_text(leaf, value)?,
                 ))
             }),
-            Storage::Ip => self.ends(leaf, |value| {
-                let ip = parse_ip(value).map_err(|why| bad_value(leaf, &why))?;
-                Ok(Term::from_field_ip_addr(leaf.field(), ip))
-            }),
+            Storage::Ip => self.addresses(leaf),
             Storage::Float => self.ends(leaf, |value| {
                 Ok(Term::from_field_f64(leaf.field(), number(leaf, value)?))
             }),
             Storage::Int => self.integers(ctx, leaf),
+        }
+    }
+
+    /// Ends of addresses are made inclusive, so that none lies outside of all there are.
+    fn addresses(&self, leaf: &Leaf) -> Outcome<Built> {
+        let read = |value: &Value| {
+            let ip = parse_ip(value).map_err(|why| bad_value(leaf, &why))?;
+            Ok::<_, Failure>(u128::from(ip))
+        };
+        let low = match self.low {
+            None => Some(0),
+            Some((value, true)) => Some(read(value)?),
+            Some((value, false)) => read(value)?.checked_add(1),
+        };
+        let high = match self.high {
+            None => Some(u128::MAX),
+            Some((value, true)) => Some(read(value)?),
+            Some((value, false)) => read(value)?.checked_sub(1),
+        };
+        match (low, high) {
+            (Some(low), Some(high)) if low <= high => {
+                let term = |ip: u128| Term::from_field_ip_addr(leaf.field(), ip.into());
+                Ok(between(
+                    leaf,
+                    Bound::Included(term(low)),
+                    Bound::Included(term(high)),
+                ))
+            }
+            _ => Ok(none()),
         }
     }
 
@@ -156,6 +184,13 @@ impl Bounds<'_> {
 }
 
 fn number(leaf: &Leaf, value: &Value) -> Outcome<f64> {
+    // Ends are rounded as values are, else 0.1 would not be what it is stored as.
+    if matches!(leaf.kind, Kind::Float | Kind::HalfFloat) {
+        return match parse_number(leaf, value).map_err(|why| bad_value(leaf, &why))? {
+            Number::Float(number) => Ok(number),
+            Number::Int(number) => Ok(number as f64),
+        };
+    }
     let text = plain(value).unwrap_or_default();
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),

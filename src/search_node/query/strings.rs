@@ -23,8 +23,6 @@ struct Options {
     tie: f32,
     allow_leading_wildcard: bool,
     zone: Option<String>,
-    /// Fields were not named: those that cannot take a text do not count.
-    everywhere: bool,
 }
 
 pub(super) fn query_string(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
@@ -33,6 +31,7 @@ pub(super) fn query_string(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let text = params.need_text("query")?;
     let operator = operator(&params)?;
     let mut options = options(ctx, &params)?;
+    options.matching.and = operator == Operator::And;
     options.phrase_slop = u32::try_from(params.count("phrase_slop")?.unwrap_or(0))
         .map_err(|_| Failure::illegal("[phrase_slop] is too large"))?;
     options.tie = params.float("tie_breaker", 0.0)?;
@@ -43,13 +42,13 @@ pub(super) fn query_string(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     }
     params.only("type", "best_fields")?;
     params.ignore(&[
-        "analyze_wildcard",
         "auto_generate_synonyms_phrase_query",
         "enable_position_increments",
-        "escape",
         "max_determinized_states",
-        "rewrite",
     ]);
+    params.only("analyze_wildcard", "false")?;
+    params.only("escape", "false")?;
+    params.only("rewrite", "constant_score")?;
     fuzzy_rest(&params, &mut options)?;
     params.finish()?;
     let node = parse(&text, operator).map_err(|error| {
@@ -74,6 +73,7 @@ pub(super) fn simple_query_string(ctx: &Context<'_>, body: &Value) -> Outcome<Bu
     let text = params.need_text("query")?;
     let operator = operator(&params)?;
     let mut options = options(ctx, &params)?;
+    options.matching.and = operator == Operator::And;
     let flags = match params.text("flags")? {
         None => Flags::ALL,
         Some(names) => Flags::from_names(&names).map_err(|unknown| {
@@ -83,7 +83,8 @@ pub(super) fn simple_query_string(ctx: &Context<'_>, body: &Value) -> Outcome<Bu
             ))
         })?,
     };
-    params.ignore(&["analyze_wildcard", "auto_generate_synonyms_phrase_query"]);
+    params.ignore(&["auto_generate_synonyms_phrase_query"]);
+    params.only("analyze_wildcard", "false")?;
     fuzzy_rest(&params, &mut options)?;
     params.finish()?;
     let node = parse_simple(&text, operator, flags)
@@ -128,7 +129,6 @@ fn options(ctx: &Context<'_>, params: &Params<'_>) -> Outcome<Options> {
         tie: 0.0,
         allow_leading_wildcard: true,
         zone: None,
-        everywhere,
     })
 }
 
@@ -304,7 +304,6 @@ impl Options {
                 None
             });
         }
-        debug_assert!(!self.everywhere || self.matching.lenient || !queries.is_empty());
         Ok(Some(boosted(best_of(queries, self.tie), boost)))
     }
 }

@@ -169,7 +169,7 @@ pub(super) fn between(leaf: &Leaf, low: Bound<Term>, high: Bound<Term>) -> Built
     if matches!((&low, &high), (Bound::Unbounded, Bound::Unbounded)) {
         return exists_leaf(leaf);
     }
-    Box::new(RangeQuery::new(low, high))
+    super::constant(Box::new(RangeQuery::new(low, high)), 1.0)
 }
 
 /// An address, or all of a network such as `10.0.0.0/8`.

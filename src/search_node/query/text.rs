@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 use tantivy::Term;
-use tantivy::query::{PhrasePrefixQuery, PhraseQuery};
+use tantivy::query::PhraseQuery;
 
 use super::compound::{best_of, combine, minimum_should_match};
-use super::dictionary::prefix_of;
-use super::fuzzy::{Fuzziness, fuzzy_term, read_fuzziness};
+use super::dictionary::{beginning, prefix_of};
+use super::fuzzy::{Fuzziness, expansions, fuzzy_term, read_fuzziness};
 use super::params::Params;
 use super::terms::{exact, term_query};
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
@@ -14,6 +14,9 @@ use crate::search_node::analysis::{Analyzer, Tok};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::plain;
 use crate::search_node::mapping::{Leaf, Storage};
+
+/// Words that the last one of a phrase may begin, at most.
+const MAX_EXPANSIONS: usize = 1024;
 
 /// How a text is matched.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub(super) struct Matching {
     /// What a text without any term matches.
     pub(super) zero_terms_all: bool,
     pub(super) slop: u32,
+    /// How many words the last one of a phrase may begin.
+    pub(super) expansions: usize,
     pub(super) kind: Phrase,
 }
 
@@ -54,6 +59,7 @@ impl Matching {
             lenient: false,
             zero_terms_all: false,
             slop: 0,
+            expansions: 50,
             kind,
         }
     }
@@ -77,8 +83,10 @@ impl Matching {
             let slop = params.count("slop")?.unwrap_or(0);
             matching.slop =
                 u32::try_from(slop).map_err(|_| Failure::illegal("[slop] is too large"))?;
-            if kind == Phrase::Prefix {
-                params.ignore(&["max_expansions"]);
+            if kind == Phrase::Prefix
+                && let Some(wanted) = params.count("max_expansions")?
+            {
+                matching.expansions = wanted.min(MAX_EXPANSIONS);
             }
             return Ok(matching);
         }
@@ -98,11 +106,8 @@ impl Matching {
         matching.minimum = params.text("minimum_should_match")?;
         matching.fuzziness = read_fuzziness(params)?;
         matching.lenient = params.flag("lenient", false)?;
-        params.ignore(&[
-            "auto_generate_synonyms_phrase_query",
-            "max_expansions",
-            "fuzzy_rewrite",
-        ]);
+        expansions(params)?;
+        params.ignore(&["auto_generate_synonyms_phrase_query", "fuzzy_rewrite"]);
         Ok(matching)
     }
 
@@ -191,27 +196,23 @@ impl Matching {
     }
 
     fn phrase_prefix(&self, ctx: &Context<'_>, leaf: &Leaf, tokens: &[Tok]) -> Outcome<Built> {
-        if self.slop > 0 {
-            return Err(Failure::unsupported(
-                "[slop] of query [match_phrase_prefix]",
-            ));
-        }
         positions(leaf)?;
         if let [only] = tokens {
             return prefix_of(ctx, &leaf.path, only.text.clone(), false);
         }
-        let last = tokens.len() - 1;
-        for (at, token) in tokens.iter().enumerate() {
-            let what = if at == last {
-                Marked::Prefix
-            } else {
-                Marked::Term
+        let Some((last, before)) = tokens.split_last() else {
+            return Ok(none());
+        };
+        let words = beginning(ctx, leaf, &last.text, self.expansions)?;
+        ctx.count(words.len())?;
+        let phrases = words.into_iter().map(|text| {
+            let last = Tok {
+                text,
+                ..last.clone()
             };
-            ctx.mark(leaf, what(token.text.clone()));
-        }
-        Ok(Box::new(PhrasePrefixQuery::new_with_offset(offsets(
-            leaf, tokens,
-        ))))
+            phrase(ctx, leaf, &[before, &[last]].concat(), self.slop)
+        });
+        Ok(best_of(phrases.collect(), 0.0))
     }
 }
 

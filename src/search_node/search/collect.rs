@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tantivy::query::EnableScoring;
+use tantivy::query::{BooleanQuery, ConstScoreQuery, EnableScoring, Weight};
 use tantivy::{DocId, TERMINATED};
 
 use super::keys::KeyReader;
@@ -13,8 +13,8 @@ use super::sort::{SortSpec, SortValue};
 use super::{Source, fetch};
 use crate::search_node::aggs::{Aggs, Host, Matches, Partial};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::query::{Context, TIMED_OUT};
-use crate::search_node::shard::{Bits, View};
+use crate::search_node::query::{Built, Context, TIMED_OUT};
+use crate::search_node::shard::{Bits, Part, View};
 
 /// Documents between two looks at the clock.
 const CLOCK_EVERY: u32 = 4096;
@@ -98,16 +98,17 @@ impl Found {
     }
 }
 
-/// The query with the filters of the aliases around it.
-fn whole_query(source: &Source, query: Option<&Value>) -> Value {
-    let query = query.cloned().unwrap_or_else(|| json!({"match_all": {}}));
+/// The query, and that one of the aliases' filters matches; those are not marked.
+fn whole_query(context: &Context<'_>, source: &Source, query: Option<&Value>) -> Outcome<Built> {
+    let all = json!({"match_all": {}});
+    let built = context.build(query.unwrap_or(&all))?;
     if source.filters.is_empty() {
-        return query;
+        return Ok(built);
     }
-    json!({"bool": {
-        "must": [query],
-        "filter": {"bool": {"should": source.filters, "minimum_should_match": 1}},
-    }})
+    let filter = json!({"bool": {"should": source.filters, "minimum_should_match": 1}});
+    let filter = context.aside(|context| context.build(&filter))?;
+    let filter: Built = Box::new(ConstScoreQuery::new(filter, 0.0));
+    Ok(Box::new(BooleanQuery::intersection(vec![built, filter])))
 }
 
 /// Collects from one source.
@@ -120,7 +121,7 @@ pub(super) fn collect(
     found: &mut Found,
 ) -> Outcome<()> {
     let view: &View = &source.view;
-    let query = context.build(&whole_query(source, request.query.as_ref()))?;
+    let query = whole_query(context, source, request.query.as_ref())?;
     let scoring = if request.wants_scores() || request.aggs.as_ref().is_some_and(Aggs::needs_scores)
     {
         EnableScoring::enabled_from_statistics_provider(view, view.searcher())
@@ -130,7 +131,12 @@ pub(super) fn collect(
     let weight = query.weight(scoring).map_err(timed)?;
     let keep = request.from.saturating_add(request.size);
     let search_after = read_after(request, context)?;
-    let mut base = 0;
+    // The number of a document over the whole search; a segment has less than 2^31.
+    let mut base = (number as u64) << 40;
+    let post = match &request.post_filter {
+        None => None,
+        Some(filter) => Some(context.aside(|context| silent_weight(context, view, filter))?),
+    };
     let needs_scores = request.aggs.as_ref().is_some_and(Aggs::needs_scores);
     let with_scores = request.wants_scores() || needs_scores;
     let mut docs: Vec<(Vec<DocId>, Vec<f32>)> = Vec::with_capacity(view.parts.len());
@@ -141,9 +147,9 @@ pub(super) fn collect(
             .map(|spec| spec.reader(&view.mapping, &part.segment, base))
             .collect::<Outcome<Vec<_>>>()?;
         base += u64::from(part.segment.max_doc());
-        let post = match &request.post_filter {
+        let post = match &post {
             None => None,
-            Some(filter) => Some(matching(context, view, at, filter)?),
+            Some(weight) => Some(documents(weight.as_ref(), part)?),
         };
         let mut best: Vec<Place> = Vec::new();
         let mut matched: (Vec<DocId>, Vec<f32>) = Default::default();
@@ -218,7 +224,10 @@ fn read_after(request: &Request, context: &Context<'_>) -> Outcome<Option<Vec<So
     if request.sort.is_empty() {
         let score = after.first().and_then(Value::as_f64);
         let score = score.ok_or_else(|| Failure::illegal("[search_after] must be a score"))?;
-        return Ok(Some(vec![SortValue::Float(score)]));
+        // A score was shown with as many digits as tell it from other 32-bit floats.
+        #[allow(clippy::cast_possible_truncation)]
+        let score = score as f32;
+        return Ok(Some(vec![SortValue::Float(f64::from(score))]));
     }
     let keys = request.sort.iter().zip(after);
     keys.map(|(spec, value)| spec.read(value, &context.view.mapping))
@@ -307,7 +316,7 @@ fn trim(best: &mut Vec<Place>, keep: usize, sort: &[SortSpec]) {
     best.truncate(keep);
 }
 
-fn check(deadline: Instant) -> Outcome<()> {
+pub(super) fn check(deadline: Instant) -> Outcome<()> {
     if Instant::now() > deadline {
         return Err(timeout());
     }
@@ -329,14 +338,15 @@ fn timed(error: tantivy::TantivyError) -> Failure {
     }
 }
 
-/// Documents of part `at` that fit `query`, instances of nested objects included.
-fn matching(context: &Context<'_>, view: &View, at: usize, query: &Value) -> Outcome<Bits> {
-    let Some(part) = view.parts.get(at) else {
-        return Err(Failure::internal("a part of another view"));
-    };
+/// What finds the documents of `query`, without scores.
+fn silent_weight(context: &Context<'_>, view: &View, query: &Value) -> Outcome<Box<dyn Weight>> {
     let query = context.build(query)?;
     let scoring = EnableScoring::disabled_from_searcher(view.searcher());
-    let weight = query.weight(scoring).map_err(timed)?;
+    query.weight(scoring).map_err(timed)
+}
+
+/// Documents of `part` that `weight` finds, instances of nested objects included.
+fn documents(weight: &dyn Weight, part: &Part) -> Outcome<Bits> {
     let mut scorer = weight.scorer(&part.segment.reader, 1.0).map_err(timed)?;
     let mut bits = Bits::empty(part.segment.max_doc());
     let mut doc = scorer.doc();
@@ -368,9 +378,14 @@ impl Host for IndexHost<'_, '_> {
     }
 
     fn matching(&self, part: usize, query: &Value, nested: Option<&str>) -> Outcome<Bits> {
-        self.context.within(nested, |context| {
-            matching(context, &self.source.view, part, query)
-        })
+        let view = &self.source.view;
+        let Some(part) = view.parts.get(part) else {
+            return Err(Failure::internal("a part of another view"));
+        };
+        let weight = self.context.aside(|context| {
+            context.within(nested, |context| silent_weight(context, view, query))
+        })?;
+        documents(weight.as_ref(), part)
     }
 
     fn hit(&self, part: usize, doc: DocId, score: f32, options: &Value) -> Outcome<Value> {
@@ -379,6 +394,11 @@ impl Host for IndexHost<'_, '_> {
             _ => json!({}),
         };
         let request = Request::parse(&body)?;
+        if request.highlight.is_some() {
+            return Err(Failure::unsupported(
+                "[highlight] of aggregation [top_hits]",
+            ));
+        }
         let place = Place {
             source: 0,
             part,

@@ -20,6 +20,8 @@ pub(crate) struct Kept {
     pub request: Option<Arc<Request>>,
     /// Where the last page ended; nothing came when there is none.
     pub last: Option<Place>,
+    /// When it began, in milliseconds since the epoch.
+    pub now: i64,
 }
 
 #[derive(Debug)]
@@ -86,12 +88,15 @@ impl Contexts {
     /// Closes these; returns how many there were.
     pub(crate) fn remove(&self, ids: &[String]) -> usize {
         let mut open = self.lock();
-        if ids.iter().any(|id| id == "_all") {
-            let all = open.len();
-            open.clear();
-            return all;
-        }
         ids.iter().filter(|id| open.remove(*id).is_some()).count()
+    }
+
+    /// Closes all scrolls; points in time stay.
+    pub(crate) fn remove_scrolls(&self) -> usize {
+        let mut open = self.lock();
+        let before = open.len();
+        open.retain(|_, entry| entry.kept.request.is_none());
+        before - open.len()
     }
 
     /// Closes what nobody asked for in its time.

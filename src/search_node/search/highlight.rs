@@ -271,56 +271,6 @@ impl Options {
 fn is_marked(marked: &Marked, token: &str) -> bool {
     match marked {
         Marked::Term(term) => term == token,
-        Marked::Prefix(prefix) => token.starts_with(prefix.as_str()),
-        Marked::Wildcard(pattern) => wildcard_fits(pattern, token),
-    }
-}
-
-/// Whether `token` fits a pattern of `*`, `?` and backslashes before plain characters.
-fn wildcard_fits(pattern: &str, token: &str) -> bool {
-    // reached[i]: whether what was read of the pattern can stand for the first i characters.
-    let token: Vec<char> = token.chars().collect();
-    let mut reached = vec![false; token.len() + 1];
-    reached[0] = true;
-    let mut pattern = pattern.chars();
-    while let Some(c) = pattern.next() {
-        if c == '*' {
-            let first = reached.iter().position(|reached| *reached);
-            let first = first.unwrap_or(reached.len());
-            reached[first..].fill(true);
-            continue;
-        }
-        let (any, plain) = match c {
-            '?' => (true, c),
-            '\\' => (false, pattern.next().unwrap_or(c)),
-            _ => (false, c),
-        };
-        for at in (0..token.len()).rev() {
-            reached[at + 1] = reached[at] && (any || token[at] == plain);
-        }
-        reached[0] = false;
-    }
-    reached[token.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wildcards_mark_the_tokens_that_they_find() {
-        for (pattern, token, fits) in [
-            ("a*", "abc", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*b*", "abc", true),
-            ("a\\*", "a*", true),
-            ("a\\*", "ab", false),
-            ("", "", true),
-            ("", "a", false),
-            ("*", "", true),
-        ] {
-            assert_eq!(wildcard_fits(pattern, token), fits, "{pattern} {token}");
-        }
+        Marked::Fitting(terms) => terms.fit(token),
     }
 }

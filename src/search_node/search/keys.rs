@@ -29,7 +29,7 @@ pub(super) fn show_ip(ip: Ipv6Addr) -> String {
 /// Reads the values of one key in one segment.
 pub(super) enum KeyReader {
     Score,
-    /// The number of the segment's first document over the whole search.
+    /// The number of the segment's first document over the whole search, indices and all.
     Doc(u64),
     Absent(SortValue),
     Int(Column<i64>, Mode, SortValue),
@@ -111,16 +111,18 @@ impl KeyReader {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 fn middle_int(all: &mut [i64], mode: Mode) -> i64 {
+    // Halves are rounded up, as Java does.
+    let rounded = |sum: i128, count: i128| (2 * sum + count).div_euclid(2 * count) as i64;
     if mode == Mode::Avg {
         let sum: i128 = all.iter().map(|value| i128::from(*value)).sum();
-        return (sum / all.len() as i128) as i64;
+        return rounded(sum, all.len() as i128);
     }
     all.sort_unstable();
     let half = all.len() / 2;
     if all.len() % 2 == 1 {
         all[half]
     } else {
-        i64::midpoint(all[half - 1], all[half])
+        rounded(i128::from(all[half - 1]) + i128::from(all[half]), 2)
     }
 }
 

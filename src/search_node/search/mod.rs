@@ -15,17 +15,20 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::search_node::cluster::{Index, now_millis};
-use crate::search_node::failure::Outcome;
+use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::query::{Context, Mark};
 use crate::search_node::shard::View;
 
 pub(super) use collect::{Found, Place};
 pub(super) use contexts::{Contexts, Kept};
 pub(super) use fetch::{Hit, SourceFilter};
-pub(super) use request::Request;
+pub(super) use request::{Request, Track};
 
 /// A request is given up after this time.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Documents of one answer have at most so many bytes.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// One index of a search, as it was at its beginning.
 #[derive(Debug, Clone)]
@@ -80,24 +83,60 @@ pub(super) struct Hits {
     pub found: Vec<Hit>,
 }
 
-/// Searches `sources`; `after` is where the last page of a scroll ended.
-pub(super) fn search(
-    sources: &[Source],
-    request: &Request,
-    after: Option<&Place>,
-) -> Outcome<Answer> {
+/// How a search is run.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    /// Where the last page of a scroll ended.
+    pub after: Option<Place>,
+    /// Now, in milliseconds since the epoch; all pages of a scroll have one.
+    pub now: i64,
+    /// When the whole request must have ended.
+    pub deadline: Instant,
+    /// Indices that were asked for and cannot answer.
+    pub failed: usize,
+}
+
+impl Run {
+    /// Beginning now.
+    pub(super) fn new() -> Self {
+        Self {
+            after: None,
+            now: now_millis(),
+            deadline: Instant::now() + TIME_LIMIT,
+            failed: 0,
+        }
+    }
+
+    /// Of this many indices.
+    fn shards(&self, successful: usize) -> Value {
+        let total = successful + self.failed;
+        json!({"total": total, "successful": successful, "skipped": 0, "failed": self.failed})
+    }
+}
+
+/// Searches `sources`.
+pub(super) fn search(sources: &[Source], request: &Request, run: &Run) -> Outcome<Answer> {
     let began = Instant::now();
-    let now = now_millis();
-    let deadline = began + request.timeout.unwrap_or(TIME_LIMIT).min(TIME_LIMIT);
+    let deadline = match request.timeout {
+        Some(limit) => run.deadline.min(began + limit),
+        None => run.deadline,
+    };
     let mut found = Found::default();
     let contexts: Vec<Context<'_>> = sources
         .iter()
-        .map(|source| Context::new(&source.view, &source.index.name, now, deadline))
+        .map(|source| Context::new(&source.view, &source.index.name, run.now, deadline))
         .collect();
     let mut marks: Vec<Vec<Mark>> = Vec::with_capacity(sources.len());
     for (number, (source, context)) in sources.iter().zip(&contexts).enumerate() {
         request.check_window(source.index.settings().max_result_window)?;
-        collect::collect(number, source, request, after, context, &mut found)?;
+        collect::collect(
+            number,
+            source,
+            request,
+            run.after.as_ref(),
+            context,
+            &mut found,
+        )?;
         marks.push(context.marks());
         let counters = &source.index.shard.counters;
         counters
@@ -109,19 +148,21 @@ pub(super) fn search(
             .fetch_add(micros, std::sync::atomic::Ordering::Relaxed);
     }
     let total = found.total;
-    let max_score = found.max_score.filter(|_| request.wants_scores());
+    let max_score = found.max_score.filter(|_| request.shows_best());
     let aggregations = found.finish_aggregations(request, sources, &contexts)?;
     let page = found.page(request);
     let last = page.last().map(|place| (*place).clone());
-    let hits = page
-        .into_iter()
-        .map(|place| fetch::hit(sources, &marks, request, &place))
-        .collect::<Outcome<Vec<_>>>()?;
-    let shards = sources.len();
+    let mut hits = Vec::with_capacity(page.len());
+    let mut budget = Budget::new(deadline);
+    for place in page {
+        let hit = fetch::hit(sources, &marks, request, &place)?;
+        budget.take(hit.source.as_ref().map_or(0, |source| source.get().len()))?;
+        hits.push(hit);
+    }
     Ok(Answer {
         took: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         timed_out: false,
-        shards: json!({"total": shards, "successful": shards, "skipped": 0, "failed": 0}),
+        shards: run.shards(sources.len()),
         hits: Hits {
             total: request.track.show(total),
             max_score,
@@ -135,19 +176,50 @@ pub(super) fn search(
     })
 }
 
-/// Counts the documents of `sources` that fit `query`.
-pub(super) fn count(sources: &[Source], query: Option<&Value>) -> Outcome<u64> {
+/// Counts the documents of `sources` that fit `query`; with the shards that were asked.
+pub(super) fn count(sources: &[Source], query: Option<&Value>, run: &Run) -> Outcome<(u64, Value)> {
     let mut body = json!({"size": 0, "track_total_hits": true});
     if let Some(query) = query {
         body["query"] = query.clone();
     }
     let request = Request::parse(&body)?;
-    let now = now_millis();
     let mut found = Found::default();
     for (number, source) in sources.iter().enumerate() {
-        let deadline = Instant::now() + TIME_LIMIT;
-        let context = Context::new(&source.view, &source.index.name, now, deadline);
+        let context = Context::new(&source.view, &source.index.name, run.now, run.deadline);
         collect::collect(number, source, &request, None, &context, &mut found)?;
     }
-    Ok(found.total)
+    Ok((found.total, run.shards(sources.len())))
+}
+
+/// What one request may still answer.
+#[derive(Debug)]
+pub(super) struct Budget {
+    bytes: usize,
+    deadline: Instant,
+}
+
+impl Budget {
+    /// A whole one.
+    pub(super) fn new(deadline: Instant) -> Self {
+        Self {
+            bytes: MAX_ANSWER,
+            deadline,
+        }
+    }
+
+    /// Takes the bytes of one document.
+    pub(super) fn take(&mut self, bytes: usize) -> Outcome<()> {
+        let Some(rest) = self.bytes.checked_sub(bytes) else {
+            return Err(Failure::new(
+                429,
+                "circuit_breaking_exception",
+                format!(
+                    "the answer would have more than {MAX_ANSWER} bytes; ask for fewer documents, \
+                     or for less of each with [_source]"
+                ),
+            ));
+        };
+        self.bytes = rest;
+        collect::check(self.deadline)
+    }
 }

@@ -39,8 +39,8 @@ impl Track {
             other => other.to_string(),
         };
         match text.as_str() {
-            "true" | "-1" => Ok(Track::All),
-            "false" => Ok(Track::No),
+            "true" => Ok(Track::All),
+            "false" | "-1" => Ok(Track::No),
             number => number.parse().map(Track::To).map_err(|_| {
                 Failure::illegal(format!(
                     "[track_total_hits] parameter must be positive or equals to -1, got [{text}]"
@@ -85,8 +85,6 @@ pub(crate) struct Request {
     pub highlight: Option<Highlight>,
     /// The point in time to search, and how long it is kept further.
     pub pit: Option<(String, Option<String>)>,
-    /// Whether this is a page of a scroll.
-    pub scroll: bool,
 }
 
 impl Request {
@@ -177,9 +175,21 @@ impl Request {
             aggs: aggs.filter(|aggs| !aggs.is_empty()),
             highlight: params.get("highlight").map(Highlight::parse).transpose()?,
             pit,
-            scroll: false,
         };
         params.finish()?;
+        let mut request = request;
+        let by_place = request.sort.iter().any(SortSpec::is_shard_doc);
+        match (&request.pit, by_place) {
+            (None, true) => {
+                return Err(Failure::illegal(
+                    "[_shard_doc] sort field cannot be used without [point in time]",
+                ));
+            }
+            (Some(_), false) if !request.sort.is_empty() => {
+                request.sort.push(SortSpec::shard_doc());
+            }
+            _ => {}
+        }
         request.check_after()?;
         Ok(request)
     }
@@ -194,7 +204,9 @@ impl Request {
             ));
         }
         let keys = self.sort.len().max(1);
-        if after.len() != keys {
+        // The last key of a point in time may have been left to the node.
+        let by_place = self.sort.last().is_some_and(SortSpec::is_shard_doc);
+        if after.len() != keys && !(by_place && after.len() + 1 == keys) {
             return Err(Failure::illegal(format!(
                 "search_after has {} value(s) but sort has {keys}.",
                 after.len()
@@ -214,6 +226,12 @@ impl Request {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the best score is shown.
+    pub(super) fn shows_best(&self) -> bool {
+        let first = self.sort.first();
+        self.size > 0 && (self.track_scores || first.is_none_or(SortSpec::is_score))
     }
 
     /// Whether scores are needed.

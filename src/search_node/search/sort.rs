@@ -19,6 +19,8 @@ pub(super) enum Key {
     Score,
     /// The order in the index.
     Doc,
+    /// The place over all indices, in a point in time.
+    ShardDoc,
     /// A field.
     Field(String),
 }
@@ -54,6 +56,23 @@ pub(crate) enum SortValue {
 impl SortSpec {
     pub(super) fn is_score(&self) -> bool {
         self.key == Key::Score
+    }
+
+    /// Whether it tells every two documents of a point in time apart.
+    pub(super) fn is_shard_doc(&self) -> bool {
+        self.key == Key::ShardDoc
+    }
+
+    /// The key that a sorted search of a point in time has last.
+    pub(super) fn shard_doc() -> Self {
+        Self {
+            key: Key::ShardDoc,
+            descending: false,
+            missing: None,
+            mode: None,
+            unmapped: false,
+            format: None,
+        }
     }
 
     /// How `a` and `b` stand to each other in this order.
@@ -121,7 +140,7 @@ impl SortSpec {
         };
         let Key::Field(path) = &self.key else {
             return match (&self.key, value) {
-                (Key::Doc, Value::Number(number)) => {
+                (Key::Doc | Key::ShardDoc, Value::Number(number)) => {
                     number.as_i64().map(SortValue::Int).ok_or_else(bad)
                 }
                 (_, Value::Number(number)) => number.as_f64().map(SortValue::Float).ok_or_else(bad),
@@ -132,7 +151,15 @@ impl SortSpec {
             return Ok(SortValue::Missing(self.missing_last()));
         }
         let Some(leaf) = mapping.leaf(path) else {
-            return Ok(SortValue::Missing(self.missing_last()));
+            // Another index has the field; here every document is without it.
+            return match value {
+                Value::Number(number) => match number.as_i64() {
+                    Some(whole) => Ok(SortValue::Int(whole)),
+                    None => number.as_f64().map(SortValue::Float).ok_or_else(bad),
+                },
+                Value::String(text) => Ok(SortValue::Text(text.clone())),
+                _ => Err(bad()),
+            };
         };
         match (leaf.kind.storage(), value) {
             (Storage::Int, Value::Number(number)) => {
@@ -170,6 +197,7 @@ impl SortSpec {
         match &self.key {
             Key::Score => "_score",
             Key::Doc => "_doc",
+            Key::ShardDoc => "_shard_doc",
             Key::Field(path) => path,
         }
     }
@@ -189,7 +217,7 @@ impl SortSpec {
     ) -> Outcome<KeyReader> {
         let path = match &self.key {
             Key::Score => return Ok(KeyReader::Score),
-            Key::Doc => return Ok(KeyReader::Doc(base)),
+            Key::Doc | Key::ShardDoc => return Ok(KeyReader::Doc(base)),
             Key::Field(path) => path,
         };
         let missing = SortValue::Missing(self.missing_last());
@@ -203,11 +231,26 @@ impl SortSpec {
                 format!("No mapping found for [{path}] in order to sort on"),
             ));
         };
-        if leaf.kind == Kind::Text || leaf.kind == Kind::Completion || !leaf.doc_values {
+        if leaf.kind != Kind::Text && !leaf.doc_values {
+            return Err(Failure::illegal(format!(
+                "Can't load fielddata on [{path}] because fielddata is unsupported on fields of \
+                 type [{}] with [doc_values: false]. Sort by another field.",
+                leaf.kind.name()
+            )));
+        }
+        if leaf.kind == Kind::Text || leaf.kind == Kind::Completion {
             return Err(Failure::illegal(format!(
                 "Text fields are not optimised for operations that require per-document field data \
                  like aggregations and sorting, so these operations are disabled by default. \
                  Please use a keyword field instead of [{path}]."
+            )));
+        }
+        let summed = matches!(self.mode, Some(Mode::Sum | Mode::Avg | Mode::Median));
+        if summed && !leaf.kind.is_numeric() {
+            return Err(Failure::illegal(format!(
+                "unsupported mode of a sort by [{path}]: only [min] and [max] are for fields of \
+                 type [{}]",
+                leaf.kind.name()
             )));
         }
         if leaf.nested.is_some() {
@@ -320,7 +363,8 @@ fn spec(field: &str, order: &str) -> Outcome<SortSpec> {
     Ok(SortSpec {
         key: match field {
             "_score" => Key::Score,
-            "_doc" | "_shard_doc" => Key::Doc,
+            "_doc" => Key::Doc,
+            "_shard_doc" => Key::ShardDoc,
             "_id" => {
                 return Err(Failure::illegal(
                     "Fielddata access on the _id field is disallowed; sort by a keyword field that \
