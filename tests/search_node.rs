@@ -379,6 +379,48 @@ fn bad_input_is_refused_with_its_name_and_changes_nothing() {
             "unsupported_operation_exception",
             "_snapshot",
         ),
+        (
+            "PUT",
+            "/b",
+            json!({"settings": {"index.lifecycle.name": "weeks"}}),
+            "unsupported_operation_exception",
+            "lifecycle",
+        ),
+        (
+            "PUT",
+            "/a/_doc/1?wait_for_active_shards=2",
+            json!({"n": 1}),
+            "illegal_argument_exception",
+            "one copy",
+        ),
+        (
+            "PUT",
+            "/a/_doc/1?format=yaml",
+            json!({"n": 1}),
+            "unsupported_operation_exception",
+            "format=yaml",
+        ),
+        (
+            "PUT",
+            "/_mapping",
+            json!({"properties": {}}),
+            "illegal_argument_exception",
+            "no handler",
+        ),
+        (
+            "POST",
+            "/*/_close",
+            json!({}),
+            "illegal_argument_exception",
+            "name the indices",
+        ),
+        (
+            "POST",
+            "/a/_update/1?retry_on_conflict=3&if_seq_no=0&if_primary_term=1",
+            json!({"doc": {"n": 1}}),
+            "action_request_validation_exception",
+            "can not be retried",
+        ),
     ] {
         let (status, found, reason) = node.refused(method, path, body);
         assert_eq!(found, kind, "{method} {path}: {status} {reason}");
@@ -396,6 +438,11 @@ fn bad_input_is_refused_with_its_name_and_changes_nothing() {
     assert_eq!((status, &answer["errors"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["items"][0]["index"]["status"], 201);
     assert_eq!(answer["items"][1]["index"]["status"], 400);
+    let update = "{\"update\":{\"_id\":\"1\",\"retry_on_conflict\":9,\"if_seq_no\":7,\"if_primary_term\":1}}\n{\"doc\":{\"n\":2}}\n";
+    let (_, answer) = node
+        .send("boss", "POST", "/a/_bulk", Some(update.to_owned()))
+        .unwrap();
+    assert_eq!(answer["items"][0]["update"]["status"], 400, "{answer}");
     assert_eq!(node.call("GET", "/a/_count", json!({}))["count"], 1);
 }
 
@@ -420,6 +467,35 @@ fn readers_read_and_strangers_get_nothing() {
     assert_eq!(status, 200);
     let (status, _) = node.send("nobody", "GET", "/", None).unwrap();
     assert_eq!(status, 401);
+}
+
+#[test]
+fn an_api_key_may_what_its_owner_may_and_makes_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call("PUT", "/a/_doc/1?refresh=true", json!({"n": 1}));
+    let body = Some(json!({"name": "page"}).to_string());
+    let (status, key) = node
+        .send("guest", "POST", "/_security/api_key", body.clone())
+        .unwrap();
+    assert_eq!(status, 200, "{key}");
+    let by_key = |method: &str, path: &str, body: Option<String>| {
+        node.runtime.block_on(async {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+            let key = format!("ApiKey {}", key["encoded"].as_str().unwrap());
+            let request = node.http.request(method, format!("{}{path}", node.base));
+            let request = request.header("authorization", key);
+            let request = request.header("content-type", "application/json");
+            let sent = request.body(body.unwrap_or_default()).send().await.unwrap();
+            sent.status().as_u16()
+        })
+    };
+    assert_eq!(by_key("GET", "/a/_doc/1", None), 200);
+    assert_eq!(by_key("PUT", "/a/_doc/2", Some("{}".to_owned())), 403);
+    assert_eq!(by_key("POST", "/_security/api_key", body), 400);
+    let id = json!({"ids": [key["id"]]});
+    node.call("DELETE", "/_security/api_key", id);
+    assert_eq!(by_key("GET", "/a/_doc/1", None), 401);
 }
 
 /// Status and body of `path` with the URI that `lucid credentials show search` prints.

@@ -34,6 +34,9 @@ use options::Options;
 /// The primary term of every index: there is one copy, and it never fails over.
 const PRIMARY_TERM: u64 = 1;
 
+/// Values of one terms query at most: the default of `index.max_terms_count`.
+const MAX_TERMS: usize = 65_536;
+
 /// How often refreshes, flushes and merges are looked at.
 const TICK: Duration = Duration::from_millis(100);
 

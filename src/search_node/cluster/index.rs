@@ -175,8 +175,12 @@ impl Index {
     /// Refuses an operation on a closed index, or one that a block forbids.
     pub(crate) fn check(&self, operation: Operation) -> Outcome<()> {
         if !self.is_open() && operation != Operation::Metadata {
-            return Err(Failure::new(400, "index_closed_exception", "closed")
-                .with("index", self.name.clone()));
+            return Err(Failure::new(
+                400,
+                "index_closed_exception",
+                format!("closed; POST /{}/_open opens it again", self.name),
+            )
+            .with("index", self.name.clone()));
         }
         self.settings().check_block(&self.name, operation)
     }

@@ -188,6 +188,16 @@ impl Node {
         self.read().state.clone()
     }
 
+    /// The API key of this id.
+    pub(super) fn api_key(&self, id: &str) -> Option<Value> {
+        self.read().state.api_keys.get(id).cloned()
+    }
+
+    /// All API keys by id.
+    pub(super) fn api_keys(&self) -> BTreeMap<String, Value> {
+        self.read().state.api_keys.clone()
+    }
+
     /// Identity of the cluster.
     pub(super) fn cluster_uuid(&self) -> String {
         self.read().state.cluster_uuid.clone()

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::search_node::MAX_TERMS;
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::text;
+use crate::search_node::mapping::MAX_FIELDS;
 use crate::search_node::names;
 
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
@@ -19,7 +21,7 @@ enum Check {
     Flag,
     Duration,
     Bytes,
-    Text,
+    AtMost(usize),
     OneOf(&'static [&'static str]),
 }
 
@@ -39,7 +41,7 @@ const KNOWN: &[(&str, Check, bool)] = &[
     ),
     ("refresh_interval", Check::Duration, true),
     ("max_result_window", Check::Count, true),
-    ("max_terms_count", Check::Count, true),
+    ("max_terms_count", Check::AtMost(MAX_TERMS), true),
     ("gc_deletes", Check::Duration, true),
     ("hidden", Check::Flag, true),
     ("priority", Check::Count, true),
@@ -56,10 +58,11 @@ const KNOWN: &[(&str, Check, bool)] = &[
     ("blocks.read", Check::Flag, true),
     ("blocks.write", Check::Flag, true),
     ("blocks.metadata", Check::Flag, true),
-    ("lifecycle.name", Check::Text, true),
-    ("lifecycle.rollover_alias", Check::Text, true),
-    ("lifecycle.indexing_complete", Check::Flag, true),
-    ("mapping.total_fields.limit", Check::Count, true),
+    (
+        "mapping.total_fields.limit",
+        Check::AtMost(MAX_FIELDS),
+        true,
+    ),
 ];
 
 /// What the node acts on.
@@ -79,10 +82,6 @@ pub(crate) struct Settings {
     pub max_result_window: usize,
     /// Whether wildcards pass over it.
     pub hidden: bool,
-    /// Name of its lifecycle policy.
-    pub policy: Option<String>,
-    /// The alias that a rollover moves.
-    pub rollover_alias: Option<String>,
 }
 
 impl Settings {
@@ -113,8 +112,6 @@ impl Settings {
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(10_000),
             hidden: is_set("hidden"),
-            policy: get("lifecycle.name").map(str::to_owned),
-            rollover_alias: get("lifecycle.rollover_alias").map(str::to_owned),
             flat,
         }
     }
@@ -220,7 +217,10 @@ pub(crate) fn check(flat: &BTreeMap<String, Option<String>>, update: bool) -> Ou
                  english and keyword,"
             )));
         }
-        if name.starts_with("search.slowlog.") || name.starts_with("indexing.slowlog.") {
+        if ["search.slowlog.", "indexing.slowlog.", "lifecycle."]
+            .iter()
+            .any(|family| name.starts_with(family))
+        {
             return Err(Failure::unsupported(format!("setting [{key}]")));
         }
         let Some((_, check, dynamic)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
@@ -256,7 +256,7 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::Flag => value == "true" || value == "false",
         Check::Duration => value == "-1" || parse_duration_millis(value).is_ok(),
         Check::Bytes => parse_bytes(value).is_some(),
-        Check::Text => true,
+        Check::AtMost(most) => value.parse::<usize>().is_ok_and(|count| count <= *most),
         Check::OneOf(values) => values.contains(&value),
     };
     if good {
@@ -267,7 +267,9 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::Flag => "[true] or [false]".to_owned(),
         Check::Duration => "a time such as [30s]".to_owned(),
         Check::Bytes => "a size such as [64mb]".to_owned(),
-        Check::Text => "a text".to_owned(),
+        Check::AtMost(most) => {
+            format!("a whole number of at most [{most}], the limit of this node")
+        }
         Check::OneOf(values) => format!("one of [{}]", values.join(", ")),
     })
 }

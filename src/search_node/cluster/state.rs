@@ -28,12 +28,6 @@ pub(crate) struct State {
     /// Component templates by name.
     #[serde(default)]
     pub components: BTreeMap<String, Value>,
-    /// Lifecycle policies by name.
-    #[serde(default)]
-    pub policies: BTreeMap<String, Policy>,
-    /// Snapshot repositories by name.
-    #[serde(default)]
-    pub repositories: BTreeMap<String, Value>,
     /// API keys by id.
     #[serde(default)]
     pub api_keys: BTreeMap<String, Value>,
@@ -50,9 +44,6 @@ pub(crate) struct Entry {
     /// Its aliases.
     #[serde(default)]
     pub aliases: BTreeMap<String, Alias>,
-    /// Where it is in its lifecycle.
-    #[serde(default)]
-    pub lifecycle: Progress,
 }
 
 /// An alias of one index.
@@ -67,41 +58,6 @@ pub(crate) struct Alias {
     /// Whether wildcards pass over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_hidden: Option<bool>,
-}
-
-/// A lifecycle policy.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Policy {
-    /// Counts up with each change.
-    pub version: u64,
-    /// When it was changed, in milliseconds since the epoch.
-    pub modified: i64,
-    /// As it was given.
-    #[serde(rename = "policy")]
-    pub body: Value,
-}
-
-/// Where an index is in its lifecycle.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    /// The phase it is in; empty before the first.
-    #[serde(default)]
-    pub phase: String,
-    /// When it came into it, in milliseconds since the epoch.
-    #[serde(default)]
-    pub phase_time: i64,
-    /// The last action that was done in it.
-    #[serde(default)]
-    pub action: String,
-    /// When that was, in milliseconds since the epoch.
-    #[serde(default)]
-    pub action_time: i64,
-    /// When the index was rolled over, in milliseconds since the epoch; its age counts from then.
-    #[serde(default)]
-    pub rolled_over: Option<i64>,
-    /// Why the last step failed.
-    #[serde(default)]
-    pub failure: Option<String>,
 }
 
 impl State {

@@ -10,7 +10,7 @@ use super::blocking;
 use super::documents::{Refresh, in_index, new_id, settle, written};
 use super::ndjson::{Item, Verb, parse};
 use super::request::{Reply, Request};
-use super::update::{Planned, Update};
+use super::update::Update;
 use crate::search_node::cluster::settings::Operation;
 use crate::search_node::cluster::{Index, Node};
 use crate::search_node::failure::{Failure, Outcome};
@@ -42,7 +42,11 @@ pub(super) async fn bulk(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
         "list_executed_pipelines",
         "require_data_stream",
     ])?;
-    request.only(&[("require_alias", "false"), ("pipeline", "_none")])?;
+    request.only(&[
+        ("require_alias", "false"),
+        ("pipeline", "_none"),
+        ("require_data_stream", "false"),
+    ])?;
     let began = Instant::now();
     let refresh = Refresh::parse(request)?;
     let default = match request.path.as_slice() {
@@ -216,8 +220,7 @@ fn step(
         }
         Verb::Update => {
             group.apply(done);
-            let result = group.update(item, &id, condition);
-            done[at].1.result = result.map_err(|failure| in_index(failure, &group.index));
+            done[at].1.result = group.update(item, &id, condition);
             return;
         }
     };
@@ -264,23 +267,11 @@ impl Group {
             Failure::parsing(format!("the body of an update is no valid JSON: {error}"))
         })?;
         let update = Update::parse(&json)?;
-        let mut left = item.retries;
-        loop {
-            let (write, result) = match update.plan(&self.index, id, condition)? {
-                Planned::Noop(found) => return Ok((found, "noop")),
-                Planned::Write(write, result) => (write, result),
-            };
-            let (results, position) = self.index.shard.write(vec![*write]);
-            self.position = position.or(self.position);
-            match results.into_iter().next() {
-                Some(Ok(written)) => {
-                    self.last_seq = Some(written.seq);
-                    return Ok((written, result));
-                }
-                Some(Err(failure)) if failure.status == 409 && left > 0 => left -= 1,
-                Some(Err(failure)) => return Err(failure),
-                None => return Err(Failure::internal("a write without a result")),
-            }
+        let (written, position, result) = update.apply(&self.index, id, condition, item.retries)?;
+        if position.is_some() {
+            self.position = position;
+            self.last_seq = Some(written.seq);
         }
+        Ok((written, result))
     }
 }

@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -62,9 +63,12 @@ impl Table {
                     )));
                 };
                 self.rows.sort_by(|a, b| {
+                    // Numbers come before texts, so that there is one order for all.
                     let order = match (a[at].parse::<f64>(), b[at].parse::<f64>()) {
                         (Ok(a), Ok(b)) => a.total_cmp(&b),
-                        _ => a[at].cmp(&b[at]),
+                        (Ok(_), Err(_)) => Ordering::Less,
+                        (Err(_), Ok(_)) => Ordering::Greater,
+                        (Err(_), Err(_)) => a[at].cmp(&b[at]),
                     };
                     if descending { order.reverse() } else { order }
                 });

@@ -88,7 +88,9 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
                 |index| json!({"mappings": index.mapping().json()}),
             )
         }
-        ("PUT" | "POST", ["_mapping" | "_mappings"]) => put_mapping(node, request, name).await,
+        ("PUT" | "POST", ["_mapping" | "_mappings"]) if path.len() == 2 => {
+            put_mapping(node, request, name).await
+        }
         ("GET", ["_mapping", "field", fields]) => {
             known(request, &["include_defaults", "local"])?;
             field_mapping(node, request, name, fields)
@@ -126,6 +128,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             if !["metadata", "read", "read_only", "write"].contains(block) {
                 return Err(Failure::illegal(format!("no block named [{block}]")));
             }
+            by_name(name)?;
             let indices = to_change(node, request, name, false)?;
             let mut setting = Map::new();
             setting.insert(format!("index.blocks.{block}"), true.into());
@@ -170,8 +173,9 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             })
             .await
         }
-        ("GET", ["_stats", ..]) => {
-            known(request, &["level", "metric"])?;
+        ("GET", ["_stats"]) => {
+            known(request, &["level"])?;
+            request.only(&[("level", "indices")])?;
             stats(node, request, name)
         }
         _ => Err(super::no_handler(request)),
@@ -235,14 +239,19 @@ fn show_all(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
     })
 }
 
-async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
-    known(request, &[])?;
-    // A slip of the pen must not delete everything (action.destructive_requires_name).
+/// A slip of the pen must not reach everything (`action.destructive_requires_name`).
+fn by_name(name: &str) -> Outcome<()> {
     if name.contains('*') || name == "_all" {
         return Err(Failure::illegal(
-            "Wildcard expressions or all indices are not allowed",
+            "Wildcard expressions or all indices are not allowed; name the indices",
         ));
     }
+    Ok(())
+}
+
+async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
+    known(request, &[])?;
+    by_name(name)?;
     let mut indices = Vec::new();
     for part in name.split(',') {
         let aliased = node
@@ -327,6 +336,7 @@ async fn open_close(
     close: bool,
 ) -> Outcome<Reply> {
     known(request, &["wait_for_active_shards"])?;
+    by_name(name)?;
     let indices = to_change(node, request, name, !close)?;
     let node = Arc::clone(node);
     blocking(move || {

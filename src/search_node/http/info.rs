@@ -45,6 +45,11 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         ("GET", ["_nodes", "stats", ..] | ["_nodes", _, "stats", ..]) => {
             Ok(Reply::ok(node_stats(node)?))
         }
+        (_, ["_nodes", .., "hot_threads" | "usage"]) => Err(Failure::unsupported(format!(
+            "{} /{}",
+            request.method,
+            path.join("/")
+        ))),
         ("GET", ["_nodes", ..]) => Ok(Reply::ok(nodes(node))),
         ("PUT", ["_cluster", "settings"]) => {
             Err(Failure::unsupported("changing settings of the cluster"))
@@ -102,15 +107,17 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
                     ..request.lenience()?
                 },
             )?;
-            let waiting: usize = targets
+            let copies: usize = targets
                 .iter()
                 .map(|t| t.index.settings().replicas as usize)
                 .sum();
-            (
-                if waiting > 0 { "yellow" } else { "green" },
-                targets.len(),
-                waiting,
-            )
+            let broken = node.broken_among(name).len();
+            let status = match (broken, copies) {
+                (0, 0) => "green",
+                (0, _) => "yellow",
+                _ => "red",
+            };
+            (status, targets.len(), copies + broken)
         }
     };
     let rank = |status: &str| {

@@ -6,6 +6,7 @@ mod cat;
 mod documents;
 mod indices;
 mod info;
+mod keys;
 mod msearch;
 mod ndjson;
 mod reading;
@@ -98,7 +99,7 @@ fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (request.method.as_str(), path.as_slice()) {
         (_, ["_cat", rest @ ..]) => cat::route(node, request, rest),
-        (_, ["_security", rest @ ..]) => security::route(node, request, rest),
+        (_, ["_security", rest @ ..]) => keys::route(node, request, rest),
         ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => analyze::analyze(node, request),
         (_, ["_index_template" | "_component_template" | "_template", ..]) => {
             templates::route(node, request, &path)

@@ -13,36 +13,70 @@ use crate::search_node::cluster::{Index, Node};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::search::SourceFilter;
 
-/// A document got by its id, or that there is none.
-fn got(
-    index: &Index,
-    id: &str,
-    filter: &SourceFilter,
+/// How documents are got.
+#[derive(Debug, Clone)]
+struct How {
+    /// What of them is shown.
+    filter: SourceFilter,
+    /// As they are now, or as searches see them.
     realtime: bool,
-) -> Outcome<(bool, Value, Option<Box<RawValue>>)> {
-    let found = if realtime {
-        index
-            .shard
-            .get(id)?
-            .map(|found| (found.seq, found.version, found.source.to_vec()))
-    } else {
-        let view = index.shard.view();
-        view.get(id)?
-            .map(|(stored, seq, version)| (seq, version, stored.source))
-    };
-    let mut answer = json!({"_index": index.name, "_id": id});
-    match found {
-        None => {
-            answer["found"] = false.into();
-            Ok((false, answer, None))
+    /// Searches are to see them first.
+    refresh: bool,
+}
+
+impl How {
+    fn parse(request: &Request) -> Outcome<Self> {
+        Ok(Self {
+            filter: source_filter(request)?,
+            realtime: request.flag("realtime", true)?,
+            refresh: request.flag("refresh", false)?,
+        })
+    }
+
+    /// A document got by its id, or that there is none.
+    fn got(&self, index: &Index, id: &str) -> Outcome<(bool, Value, Option<Box<RawValue>>)> {
+        if self.refresh {
+            index.shard.refresh()?;
         }
-        Some((seq, version, source)) => {
-            answer["_version"] = version.into();
-            answer["_seq_no"] = seq.into();
-            answer["_primary_term"] = PRIMARY_TERM.into();
-            answer["found"] = true.into();
-            Ok((true, answer, filter.apply(&source)?))
+        let found = if self.realtime {
+            index
+                .shard
+                .get(id)?
+                .map(|found| (found.seq, found.version, found.source.to_vec()))
+        } else {
+            let view = index.shard.view();
+            view.get(id)?
+                .map(|(stored, seq, version)| (seq, version, stored.source))
+        };
+        let mut answer = json!({"_index": index.name, "_id": id});
+        match found {
+            None => {
+                answer["found"] = false.into();
+                Ok((false, answer, None))
+            }
+            Some((seq, version, source)) => {
+                answer["_version"] = version.into();
+                answer["_seq_no"] = seq.into();
+                answer["_primary_term"] = PRIMARY_TERM.into();
+                answer["found"] = true.into();
+                Ok((true, answer, self.filter.apply(&source)?))
+            }
         }
+    }
+}
+
+/// Refuses members that would go unheard.
+fn known_keys(object: &Value, known: &[&str]) -> Outcome<()> {
+    let mut keys = object
+        .as_object()
+        .into_iter()
+        .flat_map(|object| object.keys());
+    match keys.find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(Failure::parsing(format!(
+            "unknown parameter [{key}] in the body of _mget; it may have [{}]",
+            known.join("], [")
+        ))),
     }
 }
 
@@ -95,16 +129,12 @@ pub(super) async fn get(
     id: &str,
 ) -> Outcome<Reply> {
     request.known(GET_PARAMS)?;
-    let filter = source_filter(request)?;
-    let realtime = request.flag("realtime", true)?;
+    let how = How::parse(request)?;
     let index = node.one(name)?;
     index.check(Operation::Read)?;
-    let (id, refresh) = (id.to_owned(), request.flag("refresh", false)?);
+    let id = id.to_owned();
     blocking(move || {
-        if refresh {
-            index.shard.refresh()?;
-        }
-        let (found, answer, source) = got(&index, &id, &filter, realtime)?;
+        let (found, answer, source) = how.got(&index, &id)?;
         Ok(Reply::Raw(
             if found { 200 } else { 404 },
             with_source(&answer, source),
@@ -120,12 +150,12 @@ pub(super) async fn source(
     id: &str,
 ) -> Outcome<Reply> {
     request.known(GET_PARAMS)?;
-    let filter = source_filter(request)?;
+    let how = How::parse(request)?;
     let index = node.one(name)?;
     index.check(Operation::Read)?;
     let id = id.to_owned();
     blocking(move || {
-        let (found, _, source) = got(&index, &id, &filter, true)?;
+        let (found, _, source) = how.got(&index, &id)?;
         match source {
             Some(source) if found => Ok(Reply::Raw(200, source.get().as_bytes().to_vec())),
             _ => Err(Failure::missing(format!(
@@ -143,8 +173,9 @@ pub(super) async fn mget(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
         [name, _] => Some(name.clone()),
         _ => None,
     };
-    let common = source_filter(request)?;
+    let common = How::parse(request)?;
     let body = request.json()?;
+    known_keys(&body, &["docs", "ids"])?;
     let list: Vec<Value> = match (body.get("docs"), body.get("ids")) {
         (Some(Value::Array(docs)), None) => docs.clone(),
         (None, Some(Value::Array(ids))) => ids.iter().map(|id| json!({"_id": id})).collect(),
@@ -161,6 +192,7 @@ pub(super) async fn mget(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
             if at > 0 {
                 out.push(b',');
             }
+            known_keys(item, &["_id", "_index", "_source", "routing"])?;
             let id = match &item["_id"] {
                 Value::String(id) => id.clone(),
                 Value::Number(id) => id.to_string(),
@@ -183,13 +215,13 @@ pub(super) async fn mget(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
                     format!("Validation Failed: 1: index is missing for doc {at};"),
                 ));
             };
-            let filter = match item.get("_source") {
-                Some(source) => SourceFilter::parse(source)?,
-                None => common.clone(),
-            };
+            let mut how = common.clone();
+            if let Some(source) = item.get("_source") {
+                how.filter = SourceFilter::parse(source)?;
+            }
             let found = node.one(&name).and_then(|index| {
                 index.check(Operation::Read)?;
-                got(&index, &id, &filter, true)
+                how.got(&index, &id)
             });
             match found {
                 Ok((_, answer, source)) => out.extend(with_source(&answer, source)),

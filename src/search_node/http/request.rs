@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub user: String,
     /// What the user may do.
     pub role: super::security::Role,
+    /// Whether an API key stands for the user.
+    pub by_key: bool,
 }
 
 /// What is answered.
@@ -134,6 +136,19 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    /// Refuses common parameters with values that have no meaning here, before anything is done.
+    pub(crate) fn check_common(&self) -> Outcome<()> {
+        if self.path.first().is_none_or(|first| first != "_cat") {
+            self.only(&[("format", "json")])?;
+        }
+        match self.param("wait_for_active_shards") {
+            None | Some("0" | "1" | "all") => Ok(()),
+            Some(other) => Err(Failure::illegal(format!(
+                "[wait_for_active_shards={other}] never comes true: each index has one copy"
+            ))),
+        }
     }
 
     /// A parameter.

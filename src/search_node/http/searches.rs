@@ -135,6 +135,7 @@ fn body_of(request: &Request) -> Outcome<Value> {
         "track_scores",
         "version",
         "seq_no_primary_term",
+        "timeout",
     ] {
         if let Some(value) = request.param(key) {
             let value = if value.is_empty() { "true" } else { value };
@@ -205,6 +206,11 @@ pub(super) async fn search(node: &Arc<Node>, request: &Request) -> Outcome<Reply
         let expression = expression(&request);
         let lenience = request.lenience()?;
         let (sources, mut answer) = run(&node, expression.as_deref(), lenience, &parsed, &mut how)?;
+        if sources.len() > 1 && request.param("search_type") == Some("dfs_query_then_fetch") {
+            return Err(Failure::unsupported(
+                "[search_type=dfs_query_then_fetch] over more than one index",
+            ));
+        }
         if let Some(keep) = scroll {
             // The pages that follow have no aggregations.
             parsed.aggs = None;

@@ -5,28 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
-use super::request::{Reply, Request};
-use crate::search_node::cluster::{Node, now_millis};
-use crate::search_node::dates::parse_duration_millis;
+use super::request::Request;
+use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::names;
 
 /// Credentials whose check succeeded lately; each costs thousands of hashes.
 const REMEMBERED: usize = 64;
 
-/// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+/// What a user may do; each may what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
-    /// Everything.
-    Admin,
-    /// Documents, indices, templates; not the snapshots and keys of others.
-    Writer,
     /// Reading.
     Reader,
+    /// Documents, indices, templates; not the snapshots and keys of others.
+    Writer,
+    /// Everything.
+    Admin,
 }
 
 /// Somebody who may ask.
@@ -47,6 +44,8 @@ pub(super) struct Identity {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// Whether an API key stands for them.
+    pub by_key: bool,
 }
 
 /// All users.
@@ -83,7 +82,7 @@ impl Users {
             ));
         };
         if let Some(key) = header.strip_prefix("ApiKey ") {
-            return by_key(key, node);
+            return self.by_key(key, node);
         }
         let decoded = header
             .strip_prefix("Basic ")
@@ -95,8 +94,10 @@ impl Users {
                 "the Authorization header is neither Basic nor ApiKey",
             ));
         };
-        let user = self.users.iter().find(|user| user.name == name);
-        let fits = user.is_some_and(|user| verify(&user.password_hash, password));
+        let user = self.user(name);
+        // A name that is not there takes as long as a wrong password, and tells nothing.
+        let hash = user.or(self.users.first()).map(|user| &user.password_hash);
+        let fits = hash.is_some_and(|hash| verify(hash, password));
         let Some(user) = user.filter(|_| fits) else {
             return Err(unauthorized(&format!(
                 "unable to authenticate user [{name}] for REST request"
@@ -105,6 +106,7 @@ impl Users {
         let identity = Arc::new(Identity {
             name: user.name.clone(),
             role: user.role,
+            by_key: false,
         });
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED {
@@ -113,6 +115,53 @@ impl Users {
         let digest: [u8; 32] = Sha256::digest(header.as_bytes()).into();
         seen.insert(digest, Arc::clone(&identity));
         Ok(identity)
+    }
+
+    fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name == name)
+    }
+
+    /// Who an API key stands for: its owner, with what both may do.
+    fn by_key(&self, encoded: &str, node: &Node) -> Outcome<Arc<Identity>> {
+        let decoded = BASE64
+            .decode(encoded.trim())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((id, secret)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
+            return Err(unauthorized("the API key is malformed"));
+        };
+        let Some(key) = node.api_key(id) else {
+            return Err(unauthorized("unable to find the API key"));
+        };
+        let wanted = key["hash"]
+            .as_str()
+            .and_then(|hash| BASE64.decode(hash).ok());
+        let found = Sha256::digest(secret.as_bytes());
+        if !wanted.is_some_and(|wanted| same(&found, &wanted)) {
+            return Err(unauthorized("invalid credentials for API key"));
+        }
+        if key["invalidated"] == true {
+            return Err(unauthorized("api key has been invalidated"));
+        }
+        if !super::keys::is_live(&key) {
+            return Err(unauthorized("api key is expired"));
+        }
+        let owner = key["username"].as_str().unwrap_or_default();
+        let Some(owner) = self.user(owner) else {
+            return Err(unauthorized(&format!(
+                "the API key belongs to user [{owner}], who is not there any more"
+            )));
+        };
+        let role = match key["role"].as_str() {
+            Some("admin") => Role::Admin,
+            Some("writer") => Role::Writer,
+            _ => Role::Reader,
+        };
+        Ok(Arc::new(Identity {
+            name: owner.name.clone(),
+            role: role.min(owner.role),
+            by_key: true,
+        }))
     }
 }
 
@@ -141,46 +190,29 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
 }
 
-fn by_key(encoded: &str, node: &Node) -> Outcome<Arc<Identity>> {
-    let decoded = BASE64
-        .decode(encoded.trim())
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    let Some((id, secret)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
-        return Err(unauthorized("the API key is malformed"));
-    };
-    let Some(key) = node.api_key(id) else {
-        return Err(unauthorized("unable to find the API key"));
-    };
-    let wanted = key["hash"]
-        .as_str()
-        .and_then(|hash| BASE64.decode(hash).ok());
-    let found = Sha256::digest(secret.as_bytes());
-    if !wanted.is_some_and(|wanted| same(&found, &wanted)) {
-        return Err(unauthorized("invalid credentials for API key"));
+/// Whether a request changes nothing that others see.
+fn reads(method: &str, path: &[&str]) -> bool {
+    match method {
+        "GET" | "HEAD" => !matches!(
+            path,
+            ["_refresh" | "_flush", ..] | [_, "_refresh" | "_flush", ..]
+        ),
+        "POST" => matches!(
+            path,
+            ["_search" | "_msearch" | "_count" | "_mget" | "_analyze"]
+                | [
+                    _,
+                    "_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit",
+                ]
+                | ["_search", "scroll", ..]
+        ),
+        "DELETE" => matches!(path, ["_search", "scroll", ..] | ["_pit"]),
+        _ => false,
     }
-    if key["invalidated"] == true {
-        return Err(unauthorized("api key has been invalidated"));
-    }
-    if key["expiration"]
-        .as_i64()
-        .is_some_and(|at| at <= now_millis())
-    {
-        return Err(unauthorized("api key is expired"));
-    }
-    let role = match key["role"].as_str() {
-        Some("admin") => Role::Admin,
-        Some("writer") => Role::Writer,
-        _ => Role::Reader,
-    };
-    Ok(Arc::new(Identity {
-        name: key["username"].as_str().unwrap_or_default().to_owned(),
-        role,
-    }))
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Role::Admin => "admin",
             Role::Writer => "writer",
@@ -191,21 +223,13 @@ impl Role {
     /// Refuses what this role may not do.
     pub(super) fn check(self, request: &Request) -> Outcome<()> {
         let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
-        let reads = matches!(request.method.as_str(), "GET" | "HEAD")
-            || matches!(
-                path.as_slice(),
-                ["_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit"]
-                    | [
-                        _,
-                        "_search" | "_msearch" | "_count" | "_mget" | "_analyze" | "_pit"
-                    ]
-                    | ["_search", "scroll", ..]
-            );
-        let own_key = matches!(path.as_slice(), ["_security", ..]);
         let allowed = match self {
             Role::Admin => true,
-            Role::Writer => !matches!(path.as_slice(), ["_snapshot", ..]) || reads,
-            Role::Reader => reads || own_key && request.method != "PUT",
+            Role::Writer => {
+                !matches!(path.as_slice(), ["_snapshot", ..]) || reads(&request.method, &path)
+            }
+            // Keys are those of the user, with no more than the user may do.
+            Role::Reader => reads(&request.method, &path) || path.first() == Some(&"_security"),
         };
         if allowed {
             return Ok(());
@@ -224,143 +248,74 @@ impl Role {
     }
 }
 
-impl Node {
-    fn api_key(&self, id: &str) -> Option<Value> {
-        self.state().api_keys.get(id).cloned()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-/// `_security/…`
-pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
-    match (request.method.as_str(), path) {
-        ("GET", ["_authenticate"]) => Ok(Reply::ok(json!({
-            "username": request.user,
-            "roles": [request.role.name()],
-            "full_name": null,
-            "email": null,
-            "metadata": {},
-            "enabled": true,
-            "authentication_realm": {"name": "lucid", "type": "file"},
-            "lookup_realm": {"name": "lucid", "type": "file"},
-            "authentication_type": "realm",
-        }))),
-        ("PUT" | "POST", ["api_key"]) => create_key(node, request),
-        ("GET", ["api_key"]) => Ok(Reply::ok(json!({"api_keys": keys(node, request)}))),
-        ("DELETE", ["api_key"]) => invalidate(node, request),
-        _ => Err(Failure::unsupported(format!(
-            "{} /_security/{}",
-            request.method,
-            path.join("/")
-        ))),
-    }
-}
+    use super::*;
 
-fn create_key(node: &Node, request: &Request) -> Outcome<Reply> {
-    request.known(&["refresh"])?;
-    let body = request.json()?;
-    let Some(name) = body["name"].as_str() else {
-        return Err(Failure::illegal("an API key needs a [name]"));
-    };
-    if body
-        .get("role_descriptors")
-        .is_some_and(|roles| *roles != json!({}) && !roles.is_null())
-    {
-        return Err(Failure::unsupported(
-            "[role_descriptors] of an API key: it has its owner's role,",
-        ));
+    fn asked(role: Role, method: &str, path: &str) -> bool {
+        let request = Request {
+            method: method.to_owned(),
+            path: path.split('/').map(str::to_owned).collect(),
+            params: BTreeMap::new(),
+            body: bytes::Bytes::new(),
+            user: "somebody".to_owned(),
+            role,
+            by_key: false,
+        };
+        role.check(&request).is_ok()
     }
-    let expiration = match body["expiration"].as_str() {
-        None => None,
-        Some(text) => {
-            let millis =
-                parse_duration_millis(text).map_err(|error| Failure::illegal(error.to_string()))?;
-            Some(now_millis().saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)))
+
+    #[test]
+    fn readers_reach_nothing_that_changes_what_others_see() {
+        for (method, path) in [
+            ("GET", "_search"),
+            ("POST", "a/_search"),
+            ("POST", "_msearch"),
+            ("POST", "a/_mget"),
+            ("POST", "a/_count"),
+            ("POST", "a/_pit"),
+            ("DELETE", "_pit"),
+            ("POST", "_search/scroll"),
+            ("DELETE", "_search/scroll"),
+            ("GET", "a/_doc/_flush"),
+            ("POST", "_security/api_key"),
+        ] {
+            assert!(asked(Role::Reader, method, path), "{method} {path}");
         }
-    };
-    let id = crate::search_node::cluster::index::new_uuid()?;
-    let secret = crate::search_node::cluster::index::new_uuid()?;
-    let mut key = json!({
-        "name": name,
-        "username": request.user,
-        "role": request.role.name(),
-        "creation": now_millis(),
-        "invalidated": false,
-        "hash": BASE64.encode(Sha256::digest(secret.as_bytes())),
-        "metadata": body.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    });
-    if let Some(at) = expiration {
-        key["expiration"] = at.into();
-    }
-    node.change(|state| {
-        state.api_keys.insert(id.clone(), key);
-        Ok(())
-    })?;
-    let mut answer = json!({
-        "id": id,
-        "name": name,
-        "api_key": secret,
-        "encoded": BASE64.encode(format!("{id}:{secret}")),
-    });
-    if let Some(at) = expiration {
-        answer["expiration"] = at.into();
-    }
-    Ok(Reply::ok(answer))
-}
-
-fn keys(node: &Node, request: &Request) -> Vec<Value> {
-    let fits = |key: &str, value: &str| request.param(key).is_none_or(|p| names::matches(p, value));
-    let is_admin = request.role == Role::Admin;
-    node.state()
-        .api_keys
-        .into_iter()
-        .filter(|(id, key)| {
-            fits("id", id)
-                && fits("name", key["name"].as_str().unwrap_or_default())
-                && (is_admin || key["username"] == request.user.as_str())
-        })
-        .map(|(id, mut key)| {
-            if let Some(object) = key.as_object_mut() {
-                object.shift_remove("hash");
-                object.insert("id".to_owned(), id.into());
-                object.insert("realm".to_owned(), "lucid".into());
-            }
-            key
-        })
-        .collect()
-}
-
-fn invalidate(node: &Node, request: &Request) -> Outcome<Reply> {
-    let body = request.json()?;
-    let ids: Vec<&str> = body["ids"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let name = body["name"].as_str();
-    if ids.is_empty() && name.is_none() {
-        return Err(Failure::illegal("one of [ids] or [name] is needed"));
-    }
-    let mut done = Vec::new();
-    let mut before = Vec::new();
-    node.change(|state| {
-        for (id, key) in &mut state.api_keys {
-            let own = request.role == Role::Admin || key["username"] == request.user.as_str();
-            let named = name.is_some_and(|name| key["name"] == name);
-            if own && (ids.contains(&id.as_str()) || named) {
-                if key["invalidated"] == true {
-                    before.push(id.clone());
-                } else {
-                    key["invalidated"] = true.into();
-                    done.push(id.clone());
-                }
-            }
+        for (method, path) in [
+            ("PUT", "a"),
+            ("DELETE", "a"),
+            ("DELETE", "_all"),
+            ("POST", "_bulk"),
+            ("POST", "a/_bulk"),
+            ("PUT", "a/_doc/_search"),
+            ("POST", "a/_doc/_search"),
+            ("DELETE", "a/_search"),
+            ("PUT", "_search"),
+            ("PUT", "a/_search"),
+            ("POST", "a/_update/1"),
+            ("GET", "_refresh"),
+            ("GET", "a/_refresh"),
+            ("POST", "a/_flush"),
+            ("GET", "_flush"),
+            ("POST", "a/_close"),
+            ("PUT", "a/_mapping"),
+            ("PUT", "a/_settings"),
+            ("PUT", "_index_template/t"),
+            ("DELETE", "_index_template/t"),
+            ("POST", "_aliases"),
+            ("POST", "a/_forcemerge"),
+        ] {
+            assert!(!asked(Role::Reader, method, path), "{method} {path}");
+            assert!(asked(Role::Writer, method, path), "{method} {path}");
         }
-        Ok(())
-    })?;
-    Ok(Reply::ok(json!({
-        "invalidated_api_keys": done,
-        "previously_invalidated_api_keys": before,
-        "error_count": 0,
-    })))
+    }
+
+    #[test]
+    fn a_key_may_no_more_than_its_owner_may_now() {
+        assert_eq!(Role::Admin.min(Role::Reader), Role::Reader);
+        assert_eq!(Role::Writer.min(Role::Admin), Role::Writer);
+    }
 }

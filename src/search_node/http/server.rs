@@ -7,8 +7,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::request::{Reply, Request, read_uri};
 use super::security::{Identity, Users};
@@ -37,6 +38,8 @@ pub(crate) struct Service {
     max_body: usize,
     /// Room for bodies, in KiB.
     bodies: Semaphore,
+    /// Passwords are checked one after the other: guessing leaves the node its other cores.
+    hashing: Semaphore,
     places: Semaphore,
     queue: Semaphore,
 }
@@ -49,6 +52,7 @@ impl Service {
             users,
             max_body,
             bodies: Semaphore::new(kib(max_body).saturating_mul(BODIES)),
+            hashing: Semaphore::new(1),
             places: Semaphore::new(AT_ONCE),
             queue: Semaphore::new(WAITING),
         }
@@ -138,14 +142,9 @@ async fn read_and_route(
     let Ok(_queued) = service.queue.try_acquire() else {
         return (Err(overloaded()), None);
     };
-    let room = kib(body_length(request.headers(), service.max_body));
-    let room = u32::try_from(room).unwrap_or(u32::MAX);
-    let Ok(_room) = service.bodies.acquire_many(room).await else {
-        return (Err(overloaded()), None);
-    };
     let read = tokio::time::timeout(REQUEST_LIMIT, read(service, request)).await;
-    let request = match read.unwrap_or_else(|_| Err(too_slow())) {
-        Ok(request) => request,
+    let (request, _room) = match read.unwrap_or_else(|_| Err(too_slow())) {
+        Ok(read) => read,
         Err(failure) => return (Err(failure), None),
     };
     let Ok(_place) = service.places.acquire().await else {
@@ -190,12 +189,31 @@ fn overloaded() -> Failure {
     )
 }
 
-async fn read(service: &Arc<Service>, request: axum::extract::Request) -> Outcome<Request> {
+/// Reads a request, and takes room for its body; who may not ask takes none.
+async fn read(
+    service: &Arc<Service>,
+    request: axum::extract::Request,
+) -> Outcome<(Request, SemaphorePermit<'_>)> {
     let (parts, body) = request.into_parts();
     let (path, params) = read_uri(parts.uri.path(), parts.uri.query())?;
     let user = authenticate(service, authorization(&parts.headers)).await?;
     check_media_type(&parts.headers)?;
-    let body = to_bytes(body, service.max_body).await.map_err(|_| {
+    let mut request = Request {
+        method: parts.method.as_str().to_owned(),
+        path,
+        params,
+        body: Bytes::new(),
+        user: user.name.clone(),
+        role: user.role,
+        by_key: user.by_key,
+    };
+    user.role.check(&request)?;
+    request.check_common()?;
+    let room = kib(body_length(&parts.headers, service.max_body));
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    let room = service.bodies.acquire_many(room).await;
+    let room = room.map_err(|_| overloaded())?;
+    request.body = to_bytes(body, service.max_body).await.map_err(|_| {
         Failure::new(
             413,
             "content_too_long_exception",
@@ -205,16 +223,7 @@ async fn read(service: &Arc<Service>, request: axum::extract::Request) -> Outcom
             ),
         )
     })?;
-    let request = Request {
-        method: parts.method.as_str().to_owned(),
-        path,
-        params,
-        body,
-        user: user.name.clone(),
-        role: user.role,
-    };
-    user.role.check(&request)?;
-    Ok(request)
+    Ok((request, room))
 }
 
 /// Who asks. A password that was not seen lately takes thousands of hashes, off the runtime.
@@ -222,6 +231,9 @@ async fn authenticate(service: &Arc<Service>, header: Option<&str>) -> Outcome<A
     if let Some(known) = header.and_then(|header| service.users.known(header)) {
         return Ok(known);
     }
+    let Ok(_place) = service.hashing.acquire().await else {
+        return Err(overloaded());
+    };
     let (service, header) = (Arc::clone(service), header.map(str::to_owned));
     blocking(move || service.users.authenticate(header.as_deref(), &service.node)).await
 }

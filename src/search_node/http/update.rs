@@ -23,7 +23,7 @@ pub(super) struct Update {
 
 /// What an update comes to.
 #[derive(Debug)]
-pub(super) enum Planned {
+enum Planned {
     /// Nothing changes.
     Noop(Written),
     /// This is to be written.
@@ -71,13 +71,32 @@ impl Update {
         Ok(update)
     }
 
-    /// What is to be written to `index` for `id`.
-    pub(super) fn plan(
+    /// Changes the document `id` of `index`, and again up to `retries` times when somebody else
+    /// changed it in between; gives where the change stands in the log, and what it was.
+    pub(super) fn apply(
         &self,
         index: &Index,
         id: &str,
-        mut condition: Condition,
-    ) -> Outcome<Planned> {
+        given: Condition,
+        retries: u64,
+    ) -> Outcome<(Written, Option<u64>, &'static str)> {
+        check(given, retries)?;
+        let mut left = retries;
+        loop {
+            let (write, result) = match self.plan(index, id, given)? {
+                Planned::Noop(found) => return Ok((found, None, "noop")),
+                Planned::Write(write, result) => (write, result),
+            };
+            match one(index, *write) {
+                Ok((done, position)) => return Ok((done, position, result)),
+                Err(failure) if failure.status == 409 && left > 0 => left -= 1,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// What is to be written to `index` for `id`.
+    fn plan(&self, index: &Index, id: &str, mut condition: Condition) -> Outcome<Planned> {
         let found = index.shard.get(id)?;
         let (source, result) = match (&found, &self.upsert, &self.doc) {
             (Some(found), _, Some(doc)) => {
@@ -122,6 +141,24 @@ impl Update {
     }
 }
 
+/// A conflict with what the client demands stays one, however often it is tried; and an update
+/// makes the versions itself.
+fn check(given: Condition, retries: u64) -> Outcome<()> {
+    let why = if given.external.is_some() || given.create {
+        "[version], [version_type] and [op_type] are not for updates; use if_seq_no and \
+         if_primary_term"
+    } else if given.unchanged.is_some() && retries > 0 {
+        "compare and write operations can not be retried; leave out retry_on_conflict"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        400,
+        "action_request_validation_exception",
+        format!("Validation Failed: 1: {why};"),
+    ))
+}
+
 /// Puts `more` over `object`, member by member; says whether anything changed.
 fn merge(object: &mut Map<String, Value>, more: &Map<String, Value>) -> bool {
     let mut changed = false;
@@ -164,21 +201,8 @@ pub(super) async fn update(
     target.check(Operation::Write)?;
     node.check_room(&target)?;
     let (work, work_id) = (Arc::clone(&target), id.to_owned());
-    let (done, position, result) = blocking(move || {
-        for left in (0..=retries).rev() {
-            let (write, result) = match update.plan(&work, &work_id, given)? {
-                Planned::Noop(found) => return Ok((found, None, "noop")),
-                Planned::Write(write, result) => (write, result),
-            };
-            match one(&work, *write) {
-                Ok((done, position)) => return Ok((done, position, result)),
-                Err(failure) if failure.status == 409 && left > 0 && given.unchanged.is_none() => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        Err(Failure::internal("an update without an end"))
-    })
-    .await?;
+    let (done, position, result) =
+        blocking(move || update.apply(&work, &work_id, given, retries)).await?;
     let seq = position.is_some().then_some(done.seq);
     settle(node, &target, position, seq, refresh).await?;
     let status = if result == "created" { 201 } else { 200 };
