@@ -85,6 +85,11 @@ impl Failure {
         Self::new(500, "exception", reason)
     }
 
+    /// Whether it came of a full disk.
+    pub(super) fn is_full(&self) -> bool {
+        self.status == 429 && self.kind == "cluster_block_exception"
+    }
+
     /// Adds a member to the error object.
     #[must_use]
     pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {

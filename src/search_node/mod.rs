@@ -18,6 +18,7 @@ mod query;
 mod query_string;
 mod search;
 mod shard;
+mod stored;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +35,10 @@ use options::Options;
 /// The primary term of every index: there is one copy, and it never fails over.
 const PRIMARY_TERM: u64 = 1;
 
-/// Values of one terms query at most: the default of `index.max_terms_count`.
-const MAX_TERMS: usize = 65_536;
+/// How often merges are looked at when there was none to do.
+const MERGE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often refreshes, flushes and merges are looked at.
+/// How often refreshes and saves are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How often writes that nobody waits for are brought to the disk.
@@ -128,7 +129,10 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
     }
-    let keeper = tokio::spawn(keep(Arc::clone(&node), stop.subscribe()));
+    let mut keepers = tokio::task::JoinSet::new();
+    keepers.spawn(keep(Arc::clone(&node), stop.subscribe()));
+    keepers.spawn(merge(Arc::clone(&node), stop.subscribe()));
+    keepers.spawn(sync(Arc::clone(&node), stop.subscribe()));
     tracing::info!(
         "ready after {} ms: {} indices, listening on {:?}",
         began.elapsed().as_millis(),
@@ -148,28 +152,48 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
     {
         tracing::warn!("some requests were not finished");
     }
-    let _ = keeper.await;
+    while keepers.join_next().await.is_some() {}
     let _ = tokio::task::spawn_blocking(move || node.close()).await;
     Ok(())
 }
 
 /// Does what is due now and then until it is time to stop.
 async fn keep(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut synced = Instant::now();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
-        }
-        if synced.elapsed() >= SYNC_EVERY {
-            node.log.request_all();
-            synced = Instant::now();
-        }
+    while !over(TICK, &mut stopped).await {
         let work = Arc::clone(&node);
         if let Err(error) = tokio::task::spawn_blocking(move || work.tick()).await {
             tracing::error!("upkeep met a fault: {error}");
         }
     }
+}
+
+/// Puts segments together, apart from [`keep`]: a merge takes long, and refreshes do not wait.
+async fn merge(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    let mut pause = MERGE_EVERY;
+    while !over(pause, &mut stopped).await {
+        let work = Arc::clone(&node);
+        let merged = tokio::task::spawn_blocking(move || work.merge()).await;
+        pause = match merged {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => MERGE_EVERY,
+            Err(error) => {
+                tracing::error!("a merge met a fault: {error}");
+                MERGE_EVERY
+            }
+        };
+    }
+}
+
+/// Brings writes that nobody waits for to the disk.
+async fn sync(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    while !over(SYNC_EVERY, &mut stopped).await {
+        node.log.request_all();
+    }
+}
+
+/// Waits for `pause`; says whether it is time to stop.
+async fn over(pause: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(pause, stopped.wait_for(|stop| *stop))
+        .await
+        .is_ok()
 }

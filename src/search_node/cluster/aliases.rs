@@ -55,27 +55,28 @@ pub(crate) fn show(alias: &Alias) -> Value {
     shown
 }
 
-impl Node {
-    pub(super) fn check_alias_name(&self, alias: &str) -> Outcome<()> {
-        names::check(alias).map_err(|failure| {
-            Failure::new(
-                400,
-                "invalid_alias_name_exception",
-                failure.reason.replace("index name", "alias name"),
-            )
-        })?;
-        if self.read().state.indices.contains_key(alias) {
-            return Err(Failure::new(
-                400,
-                "invalid_alias_name_exception",
-                format!(
-                    "Invalid alias name [{alias}]: an index or data stream exists with the same name as the alias"
-                ),
-            ));
-        }
-        Ok(())
+/// Refuses a name that is none, or is that of an index.
+pub(super) fn check_name(state: &State, alias: &str) -> Outcome<()> {
+    names::check(alias).map_err(|failure| {
+        Failure::new(
+            400,
+            "invalid_alias_name_exception",
+            failure.reason.replace("index name", "alias name"),
+        )
+    })?;
+    if state.indices.contains_key(alias) {
+        return Err(Failure::new(
+            400,
+            "invalid_alias_name_exception",
+            format!(
+                "Invalid alias name [{alias}]: an index or data stream exists with the same name as the alias"
+            ),
+        ));
     }
+    Ok(())
+}
 
+impl Node {
     pub(super) fn check_write_alias(&self, alias: &str, index: &str) -> Outcome<()> {
         let inner = self.read();
         let other = inner.state.indices.iter().find(|(name, entry)| {
@@ -93,9 +94,9 @@ impl Node {
 
     /// Sets an alias on all of `targets`.
     pub(crate) fn put_alias(&self, targets: &[String], alias: &str, body: &Value) -> Outcome<()> {
-        self.check_alias_name(alias)?;
         let definition = parse(alias, body)?;
         self.change(|state| {
+            check_name(state, alias)?;
             for index in targets {
                 let entry = state
                     .indices
@@ -145,7 +146,6 @@ impl Node {
             match verb.as_str() {
                 "add" => {
                     for alias in list(body, "alias", "aliases")? {
-                        self.check_alias_name(&alias)?;
                         steps.push(Step::Add(
                             indices.clone(),
                             alias.clone(),
@@ -168,6 +168,13 @@ impl Node {
             }
         }
         self.change(|state| {
+            // Indices go first, so that an alias may have the name of one.
+            for name in &deleted {
+                state
+                    .indices
+                    .remove(name)
+                    .ok_or_else(|| Failure::no_index(name))?;
+            }
             for step in &steps {
                 step.apply(state)?;
             }
@@ -177,11 +184,7 @@ impl Node {
                 }
             }
             Ok(())
-        })?;
-        for name in deleted {
-            self.delete(&name)?;
-        }
-        Ok(())
+        })
     }
 
     /// Takes aliases that match `patterns` from `indices`.
@@ -206,6 +209,7 @@ impl Step {
     fn apply(&self, state: &mut State) -> Outcome<()> {
         match self {
             Step::Add(indices, alias, definition) => {
+                check_name(state, alias)?;
                 for index in indices {
                     let entry = state
                         .indices

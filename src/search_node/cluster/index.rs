@@ -13,17 +13,22 @@ use serde_json::Value;
 use super::settings::{self, Flat, Operation, Settings};
 use crate::fsx;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::mapping::{Mapping, read_document};
+use crate::search_node::mapping::{Mapping, Numbered, read_accepted, read_document};
 use crate::search_node::shard::{Change, Frame, IndexId, Log, Shard};
+use crate::search_node::stored;
 
 /// File with an index's definition.
 const NAME: &str = "index.json";
 
+/// Directory of an index's documents.
+const SHARD: &str = "0";
+
 /// A save that failed is tried again after this time.
 const RETRY_SAVE: Duration = Duration::from_secs(10);
 
-/// Larger definitions are none.
-const MAX_DEFINITION: u64 = 64 << 20;
+/// What to do when a definition cannot be read.
+const REMEDY: &str = "check the disk, then restore the volume from a backup, or delete the index \
+                      and index its documents again";
 
 /// As it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,8 +43,9 @@ pub(crate) struct Definition {
     pub settings: Flat,
     /// Mapping.
     pub mapping: Value,
-    /// Fields in the order in which they came.
-    pub slots: Vec<String>,
+    /// Fields and nested objects in the order in which they came.
+    #[serde(flatten)]
+    pub numbered: Numbered,
 }
 
 /// See the module.
@@ -88,7 +94,8 @@ impl Index {
     pub(crate) fn create(indices: &Path, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
         let dir = indices.join(&definition.uuid);
         fsx::create_dir_durable(&dir, 0o700)?;
-        let result = save(&dir, &definition)
+        let result = Shard::create(&dir.join(SHARD))
+            .and_then(|()| save(&dir, &definition))
             .and_then(|()| Self::from_definition(dir.clone(), definition, log));
         if result.is_err() {
             let _ = std::fs::remove_dir_all(&dir);
@@ -98,6 +105,8 @@ impl Index {
 
     /// Opens the index in `dir`.
     pub(crate) fn open(dir: PathBuf, log: &Arc<Log>) -> Outcome<Self> {
+        stored::remove_temporaries(&dir);
+        stored::remove_temporaries(&dir.join(SHARD));
         let definition = Self::definition_in(&dir)?;
         Self::from_definition(dir, definition, log)
     }
@@ -105,15 +114,14 @@ impl Index {
     /// Reads the definition in `dir`.
     pub(crate) fn definition_in(dir: &Path) -> Outcome<Definition> {
         let path = dir.join(NAME);
-        let text = fsx::read_text(&path, MAX_DEFINITION)?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::internal(format!("{}: {error}", path.display())))
+        stored::load(&path, REMEDY)?
+            .ok_or_else(|| Failure::internal(format!("{} is missing; {REMEDY}", path.display())))
     }
 
     fn from_definition(dir: PathBuf, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
         let id = id_of(&definition.uuid)?;
-        let mapping = Arc::new(Mapping::build(definition.mapping, definition.slots)?);
-        let shard = Shard::open(&dir.join("0"), id, Arc::clone(log), Arc::clone(&mapping))?;
+        let mapping = Arc::new(Mapping::build(definition.mapping, definition.numbered)?);
+        let shard = Shard::open(&dir.join(SHARD), id, Arc::clone(log), Arc::clone(&mapping))?;
         Ok(Self {
             name: definition.name,
             uuid: definition.uuid,
@@ -138,6 +146,17 @@ impl Index {
     /// Where its files lie.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// `green`, `yellow` when copies are wanted that have no place, `red` when something is wrong.
+    pub(crate) fn health(&self) -> &'static str {
+        if self.fault().is_some() {
+            "red"
+        } else if self.is_open() && self.settings().replicas > 0 {
+            "yellow"
+        } else {
+            "green"
+        }
     }
 
     /// Its settings now.
@@ -168,7 +187,7 @@ impl Index {
             created: self.created,
             settings: self.settings().flat.clone(),
             mapping: mapping.json().clone(),
-            slots: mapping.slots().to_vec(),
+            numbered: mapping.numbered().clone(),
         }
     }
 
@@ -203,13 +222,40 @@ impl Index {
             .is_some_and(|(at, _)| at.elapsed() < RETRY_SAVE)
     }
 
-    /// Refuses a write that would only pile up in memory: what is there cannot be saved.
+    /// Refuses a write that would only pile up in memory: what is there cannot be saved, or not
+    /// as fast as it comes.
     pub(crate) fn check_room(&self, limit: u64) -> Outcome<()> {
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*unsaved {
-            Some((_, failure)) if self.shard.memory() > limit => Err(failure.clone()),
-            _ => Ok(()),
+        let memory = self.shard.memory();
+        if memory <= limit {
+            return Ok(());
         }
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(unsaved.as_ref().map_or_else(
+            || {
+                Failure::new(
+                    429,
+                    "es_rejected_execution_exception",
+                    format!(
+                        "index [{}] holds {memory} bytes that are not saved yet, more than its \
+                         {limit}: writes come faster than the disk takes them; try again in a \
+                         moment",
+                        self.name
+                    ),
+                )
+            },
+            |(_, failure)| failure.clone(),
+        ))
+    }
+
+    /// What is wrong with it: writes are not saved, or not taken at all.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if let Some(failure) = self.shard.fault() {
+            return Some(failure.to_string());
+        }
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaved.as_ref().map(|(_, failure)| {
+            format!("its documents are in the log and in memory alone, a save failed: {failure}")
+        })
     }
 
     /// Adds fields to the mapping.
@@ -217,13 +263,14 @@ impl Index {
         let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.mapping();
         let merged = old.merged(more)?;
+        self.settings().check_fields(&merged)?;
         if merged.json() == old.json() {
             return Ok(old);
         }
         let mapping = Arc::new(merged);
         let definition = Definition {
             mapping: mapping.json().clone(),
-            slots: mapping.slots().to_vec(),
+            numbered: mapping.numbered().clone(),
             ..self.definition()
         };
         save(&self.dir, &definition)?;
@@ -284,8 +331,17 @@ impl Index {
         )))
     }
 
-    /// Applies what the log has and the segments do not.
-    pub(crate) fn replay(&self, frame: &Frame<'_>) -> Outcome<u64> {
+    /// Reads a document that was accepted before, under the mapping as it is now.
+    fn read_again(&self, id: &str, source: Arc<[u8]>) -> Outcome<Change> {
+        let json = serde_json::from_slice(&source)
+            .map_err(|error| Failure::internal(format!("document [{id}] of the log: {error}")))?;
+        let parsed = read_accepted(&self.mapping(), id, &json, &source)?;
+        Ok(Change::Index { source, parsed })
+    }
+
+    /// Applies what the log has and the segments do not, with a save whenever more than `limit`
+    /// bytes are in memory.
+    pub(crate) fn replay(&self, frame: &Frame<'_>, limit: u64) -> Outcome<u64> {
         let mut applied = 0;
         for op in &frame.operations {
             if op.seq < self.shard.next_seq() {
@@ -293,17 +349,21 @@ impl Index {
             }
             let change = match op.source {
                 None => Change::Delete,
-                Some(source) => self.read(op.id, source.into())?,
+                Some(source) => self.read_again(op.id, source.into())?,
             };
             self.shard.replay(op, change)?;
             applied += 1;
+            if self.shard.memory() > limit
+                && !self.failed_lately()
+                && let Err(failure) = self.save()
+            {
+                tracing::warn!("index [{}]: {failure}", self.name);
+            }
         }
         Ok(applied)
     }
 }
 
 fn save(dir: &Path, definition: &Definition) -> Outcome<()> {
-    let text = serde_json::to_vec(definition).map_err(|e| Failure::internal(e.to_string()))?;
-    fsx::write_atomic(&dir.join(NAME), &text, 0o600)?;
-    Ok(())
+    stored::save(&dir.join(NAME), definition)
 }

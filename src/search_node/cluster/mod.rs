@@ -6,11 +6,13 @@ mod resolve;
 pub(super) mod settings;
 pub(super) mod state;
 mod templates;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -18,22 +20,19 @@ pub(super) use aliases::show as show_alias;
 pub(super) use index::{Definition, Index};
 pub(super) use resolve::{Lenience, unavailable};
 use state::{Alias, Entry, State};
+pub(super) use upkeep::worst;
 
-use crate::fsx;
+use crate::fsx::{self, FsError};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Mapping;
 use crate::search_node::names;
 use crate::search_node::search::Contexts;
 use crate::search_node::shard::Log;
+use crate::search_node::stored;
+use upkeep::buffer_limit;
 
 /// Indices of a node at most; each takes memory.
 const MAX_INDICES: usize = 1000;
-
-/// Unsaved documents are saved when nothing was written for so long.
-const IDLE_FLUSH: Duration = Duration::from_secs(300);
-
-/// The log is emptied by saving the indices when it is larger than this.
-const MAX_LOG: u64 = 48 << 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -54,6 +53,8 @@ pub(super) struct Node {
     inner: RwLock<Inner>,
     /// Held while the state changes.
     changing: Mutex<()>,
+    /// Bytes of the log that the last save of all indices did not free.
+    log_kept: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -87,11 +88,11 @@ impl Node {
         for dir in [dir, &indices_dir, &log_dir] {
             fsx::create_dir_durable(dir, 0o700)?;
         }
-        let mut state = State::load(dir)?;
-        if state.cluster_uuid.is_empty() {
-            state.cluster_uuid = index::new_uuid()?;
-            state.save(dir)?;
-        }
+        stored::remove_temporaries(dir);
+        let state = match State::load(dir)? {
+            Some(state) => state,
+            None => begin(dir, &indices_dir)?,
+        };
         let log = Log::open(&log_dir)?;
         let mut open = BTreeMap::new();
         let mut broken = BTreeMap::new();
@@ -115,7 +116,7 @@ impl Node {
             if broken.contains_key(&index.name) {
                 return;
             }
-            match index.replay(frame) {
+            match whole(|| index.replay(frame, buffer_limit(memory))) {
                 Ok(count) => applied += count,
                 Err(failure) => {
                     let name = &index.name;
@@ -124,14 +125,19 @@ impl Node {
                 }
             }
         })?;
-        // With a part of its writes an index would answer wrongly, and number new ones twice.
-        open.retain(|name, _| !broken.contains_key(name));
         if applied > 0 {
             tracing::info!("{applied} operations of the log were applied again");
         }
-        for index in open.values() {
-            index.shard.refresh()?;
+        for (name, index) in &open {
+            if !broken.contains_key(name)
+                && let Err(failure) = whole(|| index.shard.refresh())
+            {
+                tracing::error!("index [{name}] could not be read: {failure}");
+                broken.insert(name.clone(), failure.to_string());
+            }
         }
+        // With a part of its writes an index would answer wrongly, and number new ones twice.
+        open.retain(|name, _| !broken.contains_key(name));
         let node = Arc::new(Self {
             cluster_name: cluster_name.to_owned(),
             name: name.to_owned(),
@@ -146,8 +152,10 @@ impl Node {
                 broken,
             }),
             changing: Mutex::new(()),
+            log_kept: AtomicU64::new(0),
         });
         node.remove_strays();
+        node.keep_reserve();
         Ok(node)
     }
 
@@ -208,17 +216,46 @@ impl Node {
         self.read().open.values().cloned().collect()
     }
 
-    /// Indices that could not be opened, and faults of the log, and why.
+    /// Indices that could not be opened, and why.
     pub(super) fn broken(&self) -> BTreeMap<String, String> {
-        self.faults(&self.read())
+        self.read().broken.clone()
+    }
+
+    /// Changes the state as `work` says, and deletes the indices that it takes out. Both hold, or
+    /// none.
+    pub(super) fn change<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
+        let guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.read().state.indices.clone();
+        let result = self.change_locked(work)?;
+        let mut gone = Vec::new();
+        {
+            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            for (name, entry) in before {
+                if !inner.state.indices.contains_key(&name) {
+                    inner.broken.remove(&name);
+                    gone.push((inner.open.remove(&name), name, entry.uuid));
+                }
+            }
+        }
+        // What is at work on them may take a while, and concerns nobody else.
+        drop(guard);
+        for (index, name, uuid) in gone {
+            if let Some(index) = index {
+                index.shard.retire(Failure::no_index(&name));
+            }
+            let path = self.indices_dir().join(uuid);
+            if let Err(error) = std::fs::remove_dir_all(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                // The next start removes what is left.
+                tracing::warn!("index [{name}] is deleted; {}: {error}", path.display());
+            }
+            self.release_log();
+        }
+        Ok(result)
     }
 
     /// Changes the state: it is on the disk before anybody sees it.
-    pub(super) fn change<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
-        let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.change_locked(work)
-    }
-
     fn change_locked<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
         let mut state = self.state();
         let result = work(&mut state)?;
@@ -269,19 +306,20 @@ impl Node {
         }
         let plan = self.plan_index(name, body)?;
         for (alias, of) in &plan.aliases {
-            self.check_alias_name(alias)?;
+            aliases::check_name(&self.read().state, alias)?;
             if of.is_write_index == Some(true) {
                 self.check_write_alias(alias, name)?;
             }
         }
         let mapping = Mapping::empty()?.merged(&plan.mapping)?;
+        settings::Settings::new(plan.settings.clone()).check_fields(&mapping)?;
         let definition = Definition {
             name: name.to_owned(),
             uuid: index::new_uuid()?,
             created: now_millis(),
             settings: plan.settings,
             mapping: mapping.json().clone(),
-            slots: mapping.slots().to_vec(),
+            numbered: mapping.numbered().clone(),
         };
         self.adopt_locked(definition, plan.aliases)
     }
@@ -314,20 +352,25 @@ impl Node {
         Ok(index)
     }
 
-    /// Deletes an index; it is gone from the state before its files are.
-    pub(super) fn delete(&self, name: &str) -> Outcome<()> {
-        let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let uuid = self.change_locked(|state| match state.indices.remove(name) {
-            Some(entry) => Ok(entry.uuid),
-            None => Err(Failure::no_index(name)),
-        })?;
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.open.remove(name);
-        inner.broken.remove(name);
-        drop(inner);
-        std::fs::remove_dir_all(self.indices_dir().join(uuid))?;
-        self.release_log();
-        Ok(())
+    /// Deletes indices: all of them or none. On a full disk the reserve makes room for that.
+    pub(super) fn delete(&self, names: &[String]) -> Outcome<()> {
+        let delete = || {
+            self.change(|state| {
+                for name in names {
+                    state
+                        .indices
+                        .remove(name)
+                        .ok_or_else(|| Failure::no_index(name))?;
+                }
+                Ok(())
+            })
+        };
+        let mut result = delete();
+        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
+            result = delete();
+        }
+        self.keep_reserve();
+        result
     }
 
     /// The index that writes to `name` go to; it is made when it is missing.
@@ -342,137 +385,33 @@ impl Node {
             Err(failure) => Err(failure),
         }
     }
+}
 
-    /// What is wrong with the node's data, by what it concerns.
-    fn faults(&self, inner: &Inner) -> BTreeMap<String, String> {
-        let mut faults = inner.broken.clone();
-        if let Some(why) = self.log.failure() {
-            faults.insert("_log".to_owned(), why);
-        }
-        for path in self.log.damaged() {
-            let path = path.display().to_string();
-            let why = format!(
-                "{path} is a copy of a damaged part of the write-ahead log: acknowledged writes \
-                 may be missing; check the disk, index what is missing again, then remove \
-                 this copy"
-            );
-            faults.insert("_log".to_owned(), why);
-        }
-        faults
+/// The state of a node that has none yet. Where indices lie, a missing one is damage: their
+/// directories would be taken for leftovers.
+fn begin(dir: &Path, indices: &Path) -> Outcome<State> {
+    let mut entries = std::fs::read_dir(indices).map_err(FsError::wrap("read", indices))?;
+    if entries.next().is_some() {
+        return Err(Failure::internal(format!(
+            "{} is missing, though there are indices in {}; {}",
+            dir.join(state::NAME).display(),
+            indices.display(),
+            state::REMEDY
+        )));
     }
+    let state = State {
+        cluster_uuid: index::new_uuid()?,
+        ..State::default()
+    };
+    state.save(dir)?;
+    Ok(state)
+}
 
-    /// `green`, `yellow` when copies are wanted that have no place, `red` when an index is lost.
-    pub(super) fn health(&self) -> &'static str {
-        let inner = self.read();
-        if !self.faults(&inner).is_empty() {
-            return "red";
-        }
-        let wants_copies = |index: &Arc<Index>| index.is_open() && index.settings().replicas > 0;
-        if inner.open.values().any(wants_copies) {
-            "yellow"
-        } else {
-            "green"
-        }
-    }
-
-    /// Removes the parts of the log that every index has saved.
-    pub(super) fn release_log(&self) {
-        let mut saved: BTreeMap<_, _> = self
-            .indices()
-            .iter()
-            .map(|index| (index.id(), index.shard.saved()))
-            .collect();
-        // Nothing is known of an index that could not be opened: all of its log is kept.
-        for entry in self.state().indices.values() {
-            match index::id_of(&entry.uuid) {
-                Ok(id) => {
-                    saved.entry(id).or_insert(0);
-                }
-                Err(_) => return,
-            }
-        }
-        self.log.release(|id| saved.get(id).copied());
-    }
-
-    /// What is to be done now and then: refreshes that are due, flushes, merges.
-    pub(super) fn tick(&self) {
-        self.contexts.expire();
-        let indices = self.indices();
-        for index in &indices {
-            if let Err(failure) = self.tick_index(index) {
-                tracing::warn!("index [{}]: {failure}", index.name);
-            }
-        }
-        let failed = indices.iter().any(|index| index.failed_lately());
-        if self.log.bytes() > MAX_LOG
-            && !failed
-            && let Err(failure) = self.flush_all(&indices)
-        {
-            tracing::warn!("the log could not be emptied: {failure}");
-        }
-    }
-
-    fn tick_index(&self, index: &Index) -> Outcome<()> {
-        let interval = index.settings().refresh_interval;
-        if let Some(interval) = interval
-            && index.shard.is_dirty()
-        {
-            let mut refreshed = index
-                .refreshed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if refreshed.elapsed() >= interval {
-                index.shard.refresh()?;
-                *refreshed = Instant::now();
-                drop(refreshed);
-                index.shard.tidy()?;
-            }
-        }
-        let large = index.shard.memory() > self.buffer_limit();
-        let idle = index
-            .shard
-            .unsaved_since()
-            .is_some_and(|idle| idle >= IDLE_FLUSH);
-        if (large || idle) && !index.failed_lately() {
-            self.save(index)?;
-            while index.shard.merge_step()? {}
-        }
-        Ok(())
-    }
-
-    /// Memory that one index may take before it is saved, in bytes.
-    fn buffer_limit(&self) -> u64 {
-        (self.memory / 4).clamp(4 << 20, 64 << 20)
-    }
-
-    /// Saves `indices`.
-    pub(super) fn flush_all(&self, indices: &[Arc<Index>]) -> Outcome<()> {
-        for index in indices {
-            index.save()?;
-        }
-        self.log.cut()?;
-        self.release_log();
-        Ok(())
-    }
-
-    /// Saves one index.
-    pub(super) fn save(&self, index: &Index) -> Outcome<()> {
-        index.save()?;
-        self.log.cut()?;
-        self.release_log();
-        Ok(())
-    }
-
-    /// Refuses a write that would only pile up in memory.
-    pub(super) fn check_room(&self, index: &Index) -> Outcome<()> {
-        index.check_room(2 * self.buffer_limit())
-    }
-
-    /// Saves everything; nothing may be written afterwards.
-    pub(super) fn close(&self) {
-        if let Err(failure) = self.flush_all(&self.indices()) {
-            tracing::warn!("not everything could be saved, the log has the rest: {failure}");
-        }
-        self.log.stop();
-    }
+/// Runs work on one index; a panic of it is a failure of this index alone.
+fn whole<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure::internal(
+            "it met a fault of the node; the log has the details",
+        ))
+    })
 }

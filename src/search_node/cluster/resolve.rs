@@ -196,9 +196,8 @@ impl Node {
 
     /// The index that writes to `name` go to; `None` when there is none.
     pub(crate) fn write_index(&self, name: &str) -> Outcome<Option<Arc<Index>>> {
-        if let Some((name, why)) = self.broken_among(name).first() {
-            return Err(unavailable(name, why));
-        }
+        // Looked for before the lock is taken: what could not be opened never opens later.
+        let broken = self.broken_among(name).into_iter().next();
         let inner = self.read();
         if let Some(index) = inner.open.get(name) {
             return Ok(Some(Arc::clone(index)));
@@ -211,6 +210,10 @@ impl Node {
                 }
                 of_alias.push((alias.is_write_index, index));
             }
+        }
+        // Whether the broken one was to be written to is not known, or it is.
+        if let Some((name, why)) = broken {
+            return Err(unavailable(&name, &why));
         }
         match of_alias.as_slice() {
             [] => Ok(None),

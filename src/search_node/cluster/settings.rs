@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::search_node::MAX_TERMS;
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::text;
-use crate::search_node::mapping::MAX_FIELDS;
+use crate::search_node::mapping::{MAX_FIELDS, Mapping};
 use crate::search_node::names;
 
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
@@ -41,8 +40,8 @@ const KNOWN: &[(&str, Check, bool)] = &[
     ),
     ("refresh_interval", Check::Duration, true),
     ("max_result_window", Check::Count, true),
-    ("max_terms_count", Check::AtMost(MAX_TERMS), true),
-    ("gc_deletes", Check::Duration, true),
+    ("max_terms_count", Check::OneOf(&["65536"]), true),
+    ("gc_deletes", Check::OneOf(&["60s", "1m"]), true),
     ("hidden", Check::Flag, true),
     ("priority", Check::Count, true),
     ("query.default_field", Check::OneOf(&["*"]), true),
@@ -51,7 +50,7 @@ const KNOWN: &[(&str, Check, bool)] = &[
         Check::OneOf(&["request", "async"]),
         true,
     ),
-    ("translog.sync_interval", Check::Duration, true),
+    ("translog.sync_interval", Check::OneOf(&["5s"]), true),
     ("translog.flush_threshold_size", Check::Bytes, true),
     ("blocks.read_only", Check::Flag, true),
     ("blocks.read_only_allow_delete", Check::Flag, true),
@@ -74,12 +73,12 @@ pub(crate) struct Settings {
     pub refresh_interval: Option<Duration>,
     /// Whether writes are acknowledged before they are on the disk.
     pub is_async: bool,
-    /// How often an asynchronous index is brought to the disk.
-    pub sync_interval: Duration,
     /// Copies that were asked for; there is nowhere to put them.
     pub replicas: u32,
     /// `from` + `size` of a search at most.
     pub max_result_window: usize,
+    /// Fields and objects of the mapping at most.
+    pub max_fields: usize,
     /// Whether wildcards pass over it.
     pub hidden: bool,
 }
@@ -98,9 +97,6 @@ impl Settings {
                 millis(interval)
             },
             is_async: get("translog.durability") == Some("async"),
-            sync_interval: get("translog.sync_interval")
-                .and_then(millis)
-                .unwrap_or(Duration::from_secs(5)),
             replicas: match get("auto_expand_replicas") {
                 // There is one node to expand to.
                 Some("0-1" | "0-all") => 0,
@@ -111,9 +107,23 @@ impl Settings {
             max_result_window: get("max_result_window")
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(10_000),
+            max_fields: get("mapping.total_fields.limit")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(MAX_FIELDS),
             hidden: is_set("hidden"),
             flat,
         }
+    }
+
+    /// Refuses a mapping with too many fields.
+    pub(crate) fn check_fields(&self, mapping: &Mapping) -> Outcome<()> {
+        if mapping.fields() <= self.max_fields {
+            return Ok(());
+        }
+        Err(Failure::illegal(format!(
+            "Limit of total fields [{}] has been exceeded",
+            self.max_fields
+        )))
     }
 
     /// Refuses the kind of operation that a block of the index forbids.

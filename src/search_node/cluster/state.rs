@@ -6,14 +6,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fsx;
-use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::failure::Outcome;
+use crate::search_node::stored;
 
 /// The file's name.
-const NAME: &str = "state.json";
+pub(super) const NAME: &str = "state.json";
 
-/// Larger states are none.
-const MAX_STATE: u64 = 64 << 20;
+/// What to do when it cannot be read.
+pub(super) const REMEDY: &str = "restore the volume from a backup; to begin without any index, move the \
+                      data directory away";
 
 /// See the module.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -61,25 +62,13 @@ pub(crate) struct Alias {
 }
 
 impl State {
-    /// Reads the state in `dir`; the default when there is none.
-    pub(crate) fn load(dir: &Path) -> Outcome<Self> {
-        let path = dir.join(NAME);
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = fsx::read_text(&path, MAX_STATE)?;
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::internal(format!(
-                "{}: {error}; restore the volume from a backup",
-                path.display()
-            ))
-        })
+    /// Reads the state in `dir`; `None` when there is none yet.
+    pub(crate) fn load(dir: &Path) -> Outcome<Option<Self>> {
+        stored::load(&dir.join(NAME), REMEDY)
     }
 
     /// Saves the state, atomically.
     pub(crate) fn save(&self, dir: &Path) -> Outcome<()> {
-        let text = serde_json::to_vec(self).map_err(|e| Failure::internal(e.to_string()))?;
-        fsx::write_atomic(&dir.join(NAME), &text, 0o600)?;
-        Ok(())
+        stored::save(&dir.join(NAME), self)
     }
 }

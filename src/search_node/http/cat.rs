@@ -168,15 +168,26 @@ fn indices(node: &Node, request: &Request, rest: &[&str]) -> Outcome<Table> {
         closed: true,
         ..request.lenience()?
     };
+    let expression = rest.first().copied().unwrap_or("*");
+    let is_wanted = |health: &str| {
+        request
+            .param("health")
+            .is_none_or(|wanted| wanted == health)
+    };
     let mut rows = Vec::new();
-    for target in node.resolve(rest.first().copied().unwrap_or("*"), lenience)? {
+    // Those that could not be opened have a name and nothing else.
+    if is_wanted("red") {
+        for (name, _) in node.broken_among(expression) {
+            let mut row = vec!["red".to_owned(), "open".to_owned(), name];
+            row.resize(columns.len(), String::new());
+            rows.push(row);
+        }
+    }
+    for target in node.resolve(expression, lenience)? {
         let index = target.index;
         let replicas = index.settings().replicas;
-        let health = if replicas > 0 { "yellow" } else { "green" };
-        if request
-            .param("health")
-            .is_some_and(|wanted| wanted != health)
-        {
+        let health = index.health();
+        if !is_wanted(health) {
             continue;
         }
         let view = index.shard.view();

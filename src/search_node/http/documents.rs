@@ -113,6 +113,12 @@ pub(super) fn condition(get: impl Fn(&str) -> Option<String>) -> Outcome<Conditi
         }
     };
     let version = number("version")?;
+    if let Some(version) = version.filter(|version| i64::try_from(*version).is_err()) {
+        return Err(Failure::illegal(format!(
+            "[version: {version}] is larger than the largest version, {}",
+            i64::MAX
+        )));
+    }
     let external = match (get("version_type").as_deref(), version) {
         (None | Some("internal"), None) => None,
         (None | Some("internal"), Some(_)) => {

@@ -168,8 +168,13 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             let wanted = request.count("max_num_segments")?.unwrap_or(1).max(1);
             let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
             let expunge = request.flag("only_expunge_deletes", false)?;
-            maintain(node, request, name, move |_, index| {
-                index.shard.force_merge(wanted, expunge)
+            maintain(node, request, name, move |node, index| {
+                node.save(index)?;
+                if expunge {
+                    index.shard.expunge()
+                } else {
+                    index.shard.force_merge(wanted)
+                }
             })
             .await
         }
@@ -281,9 +286,7 @@ async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Repl
     }
     let node = Arc::clone(node);
     blocking(move || {
-        for name in indices {
-            node.delete(&name)?;
-        }
+        node.delete(&indices)?;
         Ok(Reply::acknowledged())
     })
     .await
@@ -301,6 +304,8 @@ async fn put_mapping(node: &Arc<Node>, request: &Request, name: &str) -> Outcome
         }
         for index in &indices {
             index.add_fields(&body)?;
+            // A search that follows may ask for the new fields.
+            index.shard.refresh()?;
         }
         Ok(Reply::acknowledged())
     })
@@ -343,7 +348,7 @@ async fn open_close(
         let mut shown = Map::new();
         for index in &indices {
             if close {
-                index.shard.flush()?;
+                node.save(index)?;
             }
             shown.insert(index.name.clone(), json!({"closed": close}));
         }

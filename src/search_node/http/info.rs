@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::{Reply, Request};
 use super::stats::{add, figures};
-use crate::search_node::cluster::{Lenience, Node, now_millis};
+use crate::search_node::cluster::{Lenience, Node, now_millis, worst};
 use crate::search_node::failure::{Failure, Outcome};
 
 /// The version of Elasticsearch whose interface this is.
@@ -112,10 +112,10 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
                 .map(|t| t.index.settings().replicas as usize)
                 .sum();
             let broken = node.broken_among(name).len();
-            let status = match (broken, copies) {
-                (0, 0) => "green",
-                (0, _) => "yellow",
-                _ => "red",
+            let status = if broken > 0 {
+                "red"
+            } else {
+                worst(targets.iter().map(|target| target.index.health()))
             };
             (status, targets.len(), copies + broken)
         }
@@ -154,7 +154,7 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
 }
 
 fn explain(node: &Node) -> Outcome<Reply> {
-    if let Some((index, why)) = node.broken().into_iter().next() {
+    if let Some((index, why)) = node.faults().into_iter().next() {
         return Ok(Reply::ok(json!({
             "index": index,
             "shard": 0,

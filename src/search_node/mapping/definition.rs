@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::leaf::Leaf;
@@ -54,46 +55,57 @@ pub(crate) struct Mapping {
     pub root: Object,
     /// All fields by full path, multi-fields included.
     leaves: BTreeMap<String, Arc<Leaf>>,
-    /// Nested objects; the number of one is its position plus one.
-    nested: Vec<String>,
+    /// What has a number.
+    numbered: Numbered,
+    /// How many objects there are below the root.
+    objects: usize,
     /// Whether new texts that look like dates become dates.
     pub date_detection: bool,
-    /// Paths in the order of their slots.
-    slots: Vec<String>,
     /// The index schema that follows.
     pub schema: Arc<Schema>,
+}
+
+/// Paths in the order in which they came: documents that are there hold their places as numbers,
+/// so that a path keeps its own whatever is added.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Numbered {
+    /// Fields; the slot of one is its position.
+    pub slots: Vec<String>,
+    /// Nested objects; the number of one is its position plus one.
+    #[serde(default)]
+    pub nested: Vec<String>,
 }
 
 impl Mapping {
     /// An empty mapping.
     pub(crate) fn empty() -> Outcome<Self> {
-        Self::build(json!({}), Vec::new())
+        Self::build(json!({}), Numbered::default())
     }
 
-    /// Builds from normalised JSON; `slots` are the paths that have a place already.
-    pub(crate) fn build(json: Value, slots: Vec<String>) -> Outcome<Self> {
+    /// Builds from normalised JSON; `numbered` are the paths that have a number already.
+    pub(crate) fn build(json: Value, numbered: Numbered) -> Outcome<Self> {
         let mut builder = Builder {
             leaves: BTreeMap::new(),
-            nested: Vec::new(),
-            slots,
+            objects: 0,
+            numbered,
         };
         let Some(object) = json.as_object() else {
             return Err(Failure::mapping("a mapping must be an object"));
         };
         let root = builder.object("", object, None, 0)?;
-        if builder.leaves.len() > MAX_FIELDS {
+        if builder.leaves.len() + builder.objects > MAX_FIELDS {
             return Err(Failure::illegal(format!(
                 "Limit of total fields [{MAX_FIELDS}] has been exceeded"
             )));
         }
         let date_detection = object.get("date_detection") != Some(&Value::Bool(false));
-        let schema = Arc::new(Schema::new(&builder.slots, &builder.leaves));
+        let schema = Arc::new(Schema::new(&builder.numbered.slots, &builder.leaves));
         Ok(Self {
             date_detection,
             root,
             leaves: builder.leaves,
-            nested: builder.nested,
-            slots: builder.slots,
+            numbered: builder.numbered,
+            objects: builder.objects,
             schema,
             json,
         })
@@ -103,7 +115,12 @@ impl Mapping {
     pub(crate) fn merged(&self, more: &Value) -> Outcome<Self> {
         let more = merge::normalise(more)?;
         let json = merge::merge(&self.json, &more, merge::Conflicts::Refuse)?;
-        Self::build(json, self.slots.clone())
+        Self::build(json, self.numbered.clone())
+    }
+
+    /// How many fields and objects there are.
+    pub(crate) fn fields(&self) -> usize {
+        self.leaves.len() + self.objects
     }
 
     /// The JSON as Elasticsearch shows it.
@@ -111,9 +128,9 @@ impl Mapping {
         &self.json
     }
 
-    /// Paths in the order of their slots, to be stored beside the JSON.
-    pub(crate) fn slots(&self) -> &[String] {
-        &self.slots
+    /// What has a number, to be stored beside the JSON.
+    pub(crate) fn numbered(&self) -> &Numbered {
+        &self.numbered
     }
 
     /// The field at `path`.
@@ -135,7 +152,8 @@ impl Mapping {
 
     /// The number of the nested object at `path`, from 1.
     pub(crate) fn nested_number(&self, path: &str) -> Option<u64> {
-        let position = self.nested.iter().position(|nested| nested == path)?;
+        let mut nested = self.numbered.nested.iter();
+        let position = nested.position(|nested| nested == path)?;
         u64::try_from(position + 1).ok()
     }
 
@@ -154,8 +172,8 @@ impl Mapping {
 
 struct Builder {
     leaves: BTreeMap<String, Arc<Leaf>>,
-    nested: Vec<String>,
-    slots: Vec<String>,
+    objects: usize,
+    numbered: Numbered,
 }
 
 impl Builder {
@@ -177,8 +195,8 @@ impl Builder {
             enabled: json.get("enabled") != Some(&Value::Bool(false)),
             properties: BTreeMap::new(),
         };
-        if object.nested && !self.nested.iter().any(|known| known == path) {
-            self.nested.push(path.to_owned());
+        if object.nested && !self.numbered.nested.iter().any(|known| known == path) {
+            self.numbered.nested.push(path.to_owned());
         }
         let nested = if object.nested { Some(path) } else { nested };
         let Some(properties) = json.get("properties").and_then(Value::as_object) else {
@@ -196,6 +214,7 @@ impl Builder {
                 )));
             };
             let property = if merge::is_object(definition) {
+                self.objects += 1;
                 Property::Object(self.object(&full, definition, nested, depth + 1)?)
             } else {
                 self.leaf(&full, definition, nested)?
@@ -233,10 +252,11 @@ impl Builder {
     }
 
     fn slot(&mut self, path: &str) -> u32 {
-        let position = self.slots.iter().position(|slot| slot == path);
+        let slots = &mut self.numbered.slots;
+        let position = slots.iter().position(|slot| slot == path);
         let position = position.unwrap_or_else(|| {
-            self.slots.push(path.to_owned());
-            self.slots.len() - 1
+            slots.push(path.to_owned());
+            slots.len() - 1
         });
         u32::try_from(position).unwrap_or(u32::MAX)
     }

@@ -1,6 +1,7 @@
 //! Mappings: which fields an index has, how their values are read, and where they lie.
 
 mod columns;
+mod content;
 mod definition;
 mod dynamic;
 mod kind;
@@ -10,11 +11,11 @@ mod reader;
 mod values;
 
 pub(super) use columns::{Schema, SystemFields};
-pub(super) use definition::{Mapping, Property};
+pub(super) use definition::{Mapping, Numbered, Property};
 pub(super) use kind::{Kind, Storage};
 pub(super) use leaf::Leaf;
 pub(super) use merge::normalise;
-pub(super) use reader::{ParsedDoc, read_document};
+pub(super) use reader::{ParsedDoc, read_accepted, read_document};
 pub(super) use values::{Number, parse_boolean, parse_ip, parse_number};
 
 use crate::search_node::failure::Outcome;

@@ -6,15 +6,8 @@ use serde_json::Value;
 use tantivy::TantivyDocument;
 
 use super::definition::{Dynamic, Mapping, Object, Property};
-use super::kind::{Kind, Storage};
-use super::leaf::Leaf;
-use super::values::{Number, parse_ip, parse_number};
 use super::{MAX_DEPTH, MAX_NESTED, SystemFields, dynamic, merge};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::json::text;
-
-/// Longest exact term, in bytes, as in Lucene.
-const MAX_TERM: usize = 32_766;
 
 /// A document ready to be indexed.
 #[derive(Debug)]
@@ -32,6 +25,27 @@ pub(crate) fn read_document(
     source: &Value,
     raw: &[u8],
 ) -> Outcome<ParsedDoc> {
+    read(mapping, id, source, raw, false)
+}
+
+/// Reads a document that was accepted under an earlier mapping. It cannot be refused any more:
+/// what does not fit `mapping` stays in its source and is not indexed.
+pub(crate) fn read_accepted(
+    mapping: &Mapping,
+    id: &str,
+    source: &Value,
+    raw: &[u8],
+) -> Outcome<ParsedDoc> {
+    read(mapping, id, source, raw, true)
+}
+
+fn read(
+    mapping: &Mapping,
+    id: &str,
+    source: &Value,
+    raw: &[u8],
+    is_accepted: bool,
+) -> Outcome<ParsedDoc> {
     let Some(object) = source.as_object() else {
         return Err(Failure::document(format!(
             "[1:1] failed to parse document with id '{id}': a document must be a JSON object"
@@ -41,6 +55,7 @@ pub(crate) fn read_document(
     let mut reader = Reader {
         mapping,
         id,
+        is_accepted,
         children: Vec::new(),
         new_fields: None,
     };
@@ -51,7 +66,7 @@ pub(crate) fn read_document(
                  the index API request parameters."
             )));
         }
-        reader.property(&mapping.root, "", name, value, &mut root, Dynamic::Yes, 0)?;
+        reader.member(&mapping.root, "", name, value, &mut root, Dynamic::Yes, 0)?;
     }
     let mut docs = reader.children;
     root.doc.add_bytes(SystemFields::SOURCE, raw);
@@ -63,9 +78,9 @@ pub(crate) fn read_document(
 }
 
 /// One tantivy document in the making.
-struct Target {
-    doc: TantivyDocument,
-    present: HashSet<u32>,
+pub(super) struct Target {
+    pub(super) doc: TantivyDocument,
+    pub(super) present: HashSet<u32>,
 }
 
 impl Target {
@@ -89,14 +104,33 @@ impl Target {
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     mapping: &'a Mapping,
-    id: &'a str,
+    pub(super) id: &'a str,
+    /// What does not fit is left out.
+    pub(super) is_accepted: bool,
     children: Vec<TantivyDocument>,
     new_fields: Option<Value>,
 }
 
 impl Reader<'_> {
+    #[allow(clippy::too_many_arguments)]
+    fn member(
+        &mut self,
+        object: &Object,
+        path: &str,
+        name: &str,
+        value: &Value,
+        target: &mut Target,
+        inherited: Dynamic,
+        depth: usize,
+    ) -> Outcome<()> {
+        match self.property(object, path, name, value, target, inherited, depth) {
+            Err(_) if self.is_accepted => Ok(()),
+            result => result,
+        }
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn property(
         &mut self,
@@ -148,6 +182,7 @@ impl Reader<'_> {
             ))),
             None => match rule {
                 Dynamic::No => Ok(()),
+                _ if self.is_accepted => Ok(()),
                 Dynamic::Strict if value.is_null() && rest.is_none() => Ok(()),
                 Dynamic::Strict => Err(Failure::new(
                     400,
@@ -192,7 +227,7 @@ impl Reader<'_> {
             }
             Value::Object(members) => self.inner(object, path, target, |reader, object, target| {
                 for (name, value) in members {
-                    reader.property(object, path, name, value, target, rule, depth)?;
+                    reader.member(object, path, name, value, target, rule, depth)?;
                 }
                 Ok(())
             }),
@@ -242,12 +277,14 @@ impl Reader<'_> {
                 }
                 Ok(())
             }
+            None if self.is_accepted => Ok(()),
             None => self.add_field(to, value, 0),
         }
     }
 
     fn add_field(&mut self, path: &str, value: &Value, depth: usize) -> Outcome<()> {
-        if depth > MAX_DEPTH || path.split('.').any(|part| part.trim().is_empty()) {
+        let is_deep = depth > MAX_DEPTH || path.split('.').count() > MAX_DEPTH;
+        if is_deep || path.split('.').any(|part| part.trim().is_empty()) {
             return Err(self.refuse(&format!(
                 "field [{path}] has an empty part in its name or lies more than {MAX_DEPTH} deep"
             )));
@@ -282,155 +319,10 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn leaf(&mut self, leaf: &Leaf, value: &Value, target: &mut Target) -> Outcome<()> {
-        match value {
-            Value::Array(values) => {
-                for value in values {
-                    self.leaf(leaf, value, target)?;
-                }
-                Ok(())
-            }
-            Value::Null => match &leaf.null_value {
-                Some(stand_in) => self.value(leaf, stand_in, target),
-                None => Ok(()),
-            },
-            _ => self.value(leaf, value, target),
-        }
-    }
-
-    fn value(&self, leaf: &Leaf, value: &Value, target: &mut Target) -> Outcome<()> {
-        if leaf.kind == Kind::Completion {
-            return self.completion(leaf, value, target);
-        }
-        if value.is_object() {
-            return if leaf.ignore_malformed {
-                Ok(())
-            } else {
-                Err(self.unreadable(leaf, value, "Can't get text on a START_OBJECT"))
-            };
-        }
-        let field = leaf.field();
-        let result = match leaf.kind.storage() {
-            Storage::Text => {
-                let text = text(value);
-                target.present.insert(leaf.slot);
-                if leaf.index {
-                    target.doc.add_text(field, text);
-                }
-                Ok(())
-            }
-            Storage::Term => {
-                let mut text = text(value);
-                if text.chars().count() > leaf.ignore_above {
-                    return Ok(());
-                }
-                if leaf.lowercase {
-                    text = text.to_lowercase();
-                }
-                if text.len() > MAX_TERM {
-                    return Err(Failure::illegal(format!(
-                        "Document contains at least one immense term in field=\"{}\" (whose UTF8 \
-                         encoding is longer than the max length {MAX_TERM})",
-                        leaf.path
-                    )));
-                }
-                target.doc.add_text(field, text);
-                Ok(())
-            }
-            Storage::Int | Storage::Float => {
-                let blank = value.as_str().is_some_and(|text| text.trim().is_empty());
-                if blank && leaf.kind != Kind::Boolean && leaf.kind != Kind::Date {
-                    return Err(self.unreadable(leaf, value, "empty String"));
-                }
-                parse_number(leaf, value).map(|number| match number {
-                    Number::Int(number) => target.doc.add_i64(field, number),
-                    Number::Float(number) => target.doc.add_f64(field, number),
-                })
-            }
-            Storage::Ip => parse_ip(value).map(|ip| target.doc.add_ip_addr(field, ip)),
-        };
-        match result {
-            Err(_) if leaf.ignore_malformed => Ok(()),
-            Err(why) => Err(self.unreadable(leaf, value, &why)),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// An input, or `{"input": …, "weight": …}`: kept as the folded input, what it shows and its
-    /// weight, in one term.
-    fn completion(&self, leaf: &Leaf, value: &Value, target: &mut Target) -> Outcome<()> {
-        let (inputs, weight) = match value {
-            Value::String(_) => (vec![value], 1),
-            Value::Object(object) => {
-                let inputs = match object.get("input") {
-                    Some(Value::Array(many)) => many.iter().collect(),
-                    Some(one) => vec![one],
-                    None => return Err(self.unreadable(leaf, value, "[input] is missing")),
-                };
-                let weight = match object.get("weight") {
-                    None => 1,
-                    Some(weight) => match text(weight).parse::<u32>() {
-                        Ok(weight) => weight,
-                        Err(_) => {
-                            return Err(self.unreadable(
-                                leaf,
-                                value,
-                                "Weight must be in the interval [0..2147483647]",
-                            ));
-                        }
-                    },
-                };
-                (inputs, weight)
-            }
-            _ => return Err(self.unreadable(leaf, value, "a completion is a text or an object")),
-        };
-        for input in inputs {
-            let Value::String(input) = input else {
-                return Err(self.unreadable(leaf, value, "[input] must be texts"));
-            };
-            let input: String = input.chars().take(leaf.max_input).collect();
-            if input.trim().is_empty() || input.contains('\u{1f}') {
-                return Err(self.unreadable(leaf, value, "value must have a length > 0"));
-            }
-            target.doc.add_text(
-                leaf.field(),
-                format!("{}\u{1f}{weight}\u{1f}{input}", fold(&input)),
-            );
-        }
-        Ok(())
-    }
-
-    fn unreadable(&self, leaf: &Leaf, value: &Value, why: &str) -> Failure {
-        let preview: String = text(value).chars().take(100).collect();
-        Failure::document(format!(
-            "[1:1] failed to parse field [{}] of type [{}] in document with id '{}'. Preview of \
-             field's value: '{preview}'",
-            leaf.path,
-            leaf.kind.name(),
-            self.id
-        ))
-        .because(Failure::illegal(why))
-    }
-
     fn refuse(&self, why: &str) -> Failure {
         Failure::document(format!(
             "[1:1] failed to parse document with id '{}': {why}",
             self.id
         ))
     }
-}
-
-/// How inputs of completions are compared: words in lower case, one blank between them.
-pub(super) fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
-    for word in text.split(|c: char| !c.is_alphanumeric()) {
-        if word.is_empty() {
-            continue;
-        }
-        if !folded.is_empty() {
-            folded.push(' ');
-        }
-        folded.extend(word.chars().flat_map(char::to_lowercase));
-    }
-    folded
 }

@@ -12,13 +12,15 @@ use tantivy::schema::IndexRecordOption;
 
 use super::params::Params;
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
-use crate::search_node::MAX_TERMS;
 use crate::search_node::dates::{Formats, Round, parse_zone, resolve};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::plain;
 use crate::search_node::mapping::{
     Kind, Leaf, Number, Storage, SystemFields, parse_boolean, parse_ip, parse_number,
 };
+
+/// Values of one terms query at most, as `index.max_terms_count`.
+const MAX_TERMS: usize = 65_536;
 
 pub(super) fn term(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let (field, params) = field_params("term", "value", body)?;

@@ -1,7 +1,7 @@
 //! What of an index is saved: its segments, their live documents, and up to which operation.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,14 +10,16 @@ use super::bits::Bits;
 use super::files::verify;
 use super::segment::Segment;
 use super::view::Part;
-use crate::fsx;
+use crate::fsx::{self, FsError};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Schema;
+use crate::search_node::stored;
 
 const NAME: &str = "commit.json";
 
-/// Larger descriptions are none: a thousand segments take about 150 KB.
-const MAX_COMMIT: u64 = 16 << 20;
+/// What to do when an index cannot be opened.
+const REMEDY: &str = "check the disk, then restore the volume from a backup, or delete the index \
+                      and index its documents again";
 
 /// See the module.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,25 +43,25 @@ pub(super) struct Saved {
     pub file: String,
     /// The file with its live documents; none when all are.
     pub live: Option<String>,
+    /// How many documents are not.
+    pub dead: u32,
 }
 
 impl Commit {
-    /// Reads what is saved in `dir`; the default when nothing is.
+    /// Describes an index without segments, so that a missing description is damage.
+    pub(super) fn create(dir: &Path) -> Outcome<()> {
+        let empty = Self {
+            next_segment: 1,
+            ..Self::default()
+        };
+        empty.save(dir)
+    }
+
+    /// Reads what is saved in `dir`.
     pub(super) fn load(dir: &Path) -> Outcome<Self> {
         let path = dir.join(NAME);
-        if !path.exists() {
-            return Ok(Self {
-                next_segment: 1,
-                ..Self::default()
-            });
-        }
-        let text = fsx::read_text(&path, MAX_COMMIT)?;
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::internal(format!(
-                "{}: {error}; delete the index and index its documents again",
-                path.display()
-            ))
-        })
+        stored::load(&path, REMEDY)?
+            .ok_or_else(|| Failure::internal(format!("{} is missing; {REMEDY}", path.display())))
     }
 
     /// Opens the segments.
@@ -78,9 +80,7 @@ impl Commit {
 
     /// Saves this description, atomically. The files that it names are on the disk already.
     pub(super) fn save(&self, dir: &Path) -> Outcome<()> {
-        let text = serde_json::to_vec(self).map_err(|e| Failure::internal(e.to_string()))?;
-        fsx::write_atomic(&dir.join(NAME), &text, 0o600)?;
-        Ok(())
+        stored::save(&dir.join(NAME), self)
     }
 
     /// Removes the files in `dir` that this description does not name.
@@ -108,16 +108,40 @@ impl Commit {
 }
 
 impl Saved {
+    /// A new segment with these live documents; nothing is written.
+    pub(super) fn whole(id: u64) -> Self {
+        Self {
+            id,
+            file: segment_file(id),
+            live: None,
+            dead: 0,
+        }
+    }
+
+    /// Writes `live` when it has changed: documents only ever die.
+    pub(super) fn save_live(&mut self, dir: &Path, generation: u64, live: &Bits) -> Outcome<()> {
+        let dead = live.len() - live.count();
+        if dead == self.dead {
+            return Ok(());
+        }
+        let name = format!("{:08x}-{generation:08x}.live", self.id);
+        fsx::write_atomic(&dir.join(&name), &live.to_bytes(), 0o600)?;
+        self.live = Some(name);
+        self.dead = dead;
+        Ok(())
+    }
+
     /// The live documents of this segment in `dir`, which has `max_doc` ones.
     pub(super) fn load_live(&self, dir: &Path, max_doc: u32) -> Outcome<Bits> {
         let Some(name) = &self.live else {
             return Ok(Bits::full(max_doc));
         };
         let path = dir.join(name);
-        match Bits::from_bytes(&std::fs::read(&path)?) {
+        let bytes = std::fs::read(&path).map_err(FsError::wrap("read", &path))?;
+        match Bits::from_bytes(&bytes) {
             Some(bits) if bits.len() == max_doc => Ok(bits),
             _ => Err(Failure::internal(format!(
-                "{} is damaged; delete the index and index its documents again",
+                "{} is damaged; {REMEDY}",
                 path.display()
             ))),
         }
@@ -127,20 +151,4 @@ impl Saved {
 /// Name of a segment's file.
 pub(super) fn segment_file(id: u64) -> String {
     format!("{id:08x}.segment")
-}
-
-/// Writes the live documents of segment `id`; `None` when all are.
-pub(super) fn save_live(
-    dir: &Path,
-    id: u64,
-    generation: u64,
-    live: &Bits,
-) -> Outcome<Option<String>> {
-    if live.count() == live.len() {
-        return Ok(None);
-    }
-    let name = format!("{id:08x}-{generation:08x}.live");
-    let path: PathBuf = dir.join(&name);
-    fsx::write_atomic(&path, &live.to_bytes(), 0o600)?;
-    Ok(Some(name))
 }

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use memmap2::Mmap;
@@ -36,6 +38,8 @@ struct Part {
 #[derive(Clone, Default)]
 pub(crate) struct Files {
     parts: Arc<RwLock<BTreeMap<PathBuf, OwnedBytes>>>,
+    /// Bytes that were written into parts, finished or not.
+    written: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Files {
@@ -59,6 +63,11 @@ impl Files {
     /// Bytes of all parts.
     pub(crate) fn bytes(&self) -> u64 {
         self.read().values().map(|part| part.len() as u64).sum()
+    }
+
+    /// Bytes that were written into parts so far, finished or not.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]
@@ -112,7 +121,13 @@ impl Files {
     /// Opens a file that [`Files::save`] wrote. The table of contents is checked, the parts are
     /// not: see [`verify`].
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let (map, table) = map(path)?;
+        let file = File::open(path)?;
+        let table = read_table(&file, path)?;
+        // SAFETY: segment files are never changed after they were written, and belong to this
+        // process alone: its user owns the directory, which is closed to others. A file that is
+        // removed keeps its content as long as it is mapped.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file)? };
         let bytes = OwnedBytes::new(map);
         let files = Self::default();
         for part in table {
@@ -130,41 +145,68 @@ impl Part {
     }
 }
 
-/// Compares every part of the file with its checksum.
+/// Compares every part of the file with its checksum. It reads, and maps nothing: a bad sector
+/// is then an error of this file, where a mapped one would end the process.
 pub(super) fn verify(path: &Path) -> io::Result<()> {
-    let (map, table) = map(path)?;
-    for part in table {
-        let (from, to) = part.range();
-        if map.get(from..to).map(crc32fast::hash) != Some(part.crc) {
+    let file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 18];
+    for part in read_table(&file, path)? {
+        let mut crc = crc32fast::Hasher::new();
+        let end = part.offset + part.length;
+        let mut at = part.offset;
+        while at < end {
+            let length = usize::try_from(end - at).map_or(buffer.len(), |l| l.min(buffer.len()));
+            let Some(chunk) = buffer.get_mut(..length) else {
+                break;
+            };
+            file.read_exact_at(chunk, at)?;
+            crc.update(chunk);
+            at += length as u64;
+        }
+        if crc.finalize() != part.crc {
             return Err(damaged(path, &format!("part {}", part.name)));
         }
     }
     Ok(())
 }
 
-fn map(path: &Path) -> io::Result<(Mmap, Vec<Part>)> {
-    let file = File::open(path)?;
-    // SAFETY: segment files are never changed after they were written, and belong to this
-    // process alone: its user owns the directory, which is closed to others. A file that is
-    // removed keeps its content as long as it is mapped.
-    #[allow(unsafe_code)]
-    let map = unsafe { Mmap::map(&file)? };
-    let table = table(&map).ok_or_else(|| damaged(path, "the table of contents"))?;
-    Ok((map, table))
+/// Bytes before the first part: the head and the version.
+const HEAD_BYTES: usize = 12;
+
+/// Bytes after the table of contents: its length, its checksum and the tail.
+const TAIL_BYTES: usize = 16;
+
+fn read_table(file: &File, path: &Path) -> io::Result<Vec<Part>> {
+    let whole = file.metadata()?.len();
+    let Some(end) = whole
+        .checked_sub(TAIL_BYTES as u64)
+        .filter(|end| *end >= HEAD_BYTES as u64)
+    else {
+        return Err(damaged(path, "the table of contents"));
+    };
+    let mut head = [0; HEAD_BYTES];
+    file.read_exact_at(&mut head, 0)?;
+    let mut tail = [0; TAIL_BYTES];
+    file.read_exact_at(&mut tail, end)?;
+    let start = table_start(&head, &tail, end);
+    let mut table = vec![0; start.map_or(0, |start| usize::try_from(end - start).unwrap_or(0))];
+    file.read_exact_at(&mut table, start.unwrap_or(end))?;
+    start
+        .and_then(|start| table_of(&table, &tail, start))
+        .ok_or_else(|| damaged(path, "the table of contents"))
 }
 
-fn table(map: &[u8]) -> Option<Vec<Part>> {
-    let rest = map.strip_prefix(HEAD)?;
-    let (version, _) = rest.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*version) != VERSION {
-        return None;
-    }
-    let rest = map.strip_suffix(TAIL)?;
-    let (rest, crc) = rest.split_last_chunk::<4>()?;
-    let (rest, length) = rest.split_last_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    let start = rest.len().checked_sub(length)?;
-    let table = rest.get(start..)?;
+/// Where the table of contents begins that ends at `end`.
+fn table_start(head: &[u8], tail: &[u8], end: u64) -> Option<u64> {
+    let version = head.strip_prefix(HEAD)?;
+    let (length, _) = tail.strip_suffix(TAIL)?.split_first_chunk::<4>()?;
+    let start = end.checked_sub(u64::from(u32::from_le_bytes(*length)))?;
+    (version == VERSION.to_le_bytes() && start >= HEAD_BYTES as u64).then_some(start)
+}
+
+/// The table of contents; `start` is where the parts end.
+fn table_of(table: &[u8], tail: &[u8], start: u64) -> Option<Vec<Part>> {
+    let (_, crc) = tail.strip_suffix(TAIL)?.split_last_chunk::<4>()?;
     if crc32fast::hash(table) != u32::from_le_bytes(*crc) {
         return None;
     }
@@ -172,7 +214,7 @@ fn table(map: &[u8]) -> Option<Vec<Part>> {
     let fits = |part: &Part| {
         part.offset
             .checked_add(part.length)
-            .is_some_and(|end| end <= start as u64)
+            .is_some_and(|end| end <= start)
     };
     table.iter().all(fits).then_some(table)
 }
@@ -198,6 +240,9 @@ struct Part2Memory {
 impl Write for Part2Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
+        self.files
+            .written
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes.len())
     }
 

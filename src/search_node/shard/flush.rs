@@ -6,19 +6,26 @@
 //! that a lost, unacknowledged update never takes an acknowledged document with it.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use super::bits::Bits;
-use super::commit::{Commit, Saved, save_live, segment_file};
+use super::commit::{Commit, Saved, segment_file};
 use super::files::Files;
 use super::log::sync_dir;
 use super::segment::{Builder, Segment, merge};
 use super::{Shard, Writer};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::mapping::{Mapping, SystemFields, read_document};
+use crate::search_node::mapping::{Mapping, SystemFields, read_accepted};
 
 /// Segments of about one size are put together when there are this many.
 const MERGE_AT: usize = 8;
+
+/// Of those of the upper size fewer fit into one.
+const MERGE_LARGE_AT: usize = 4;
+
+const fn merge_at(level: u32) -> usize {
+    if level == 0 { MERGE_AT } else { MERGE_LARGE_AT }
+}
 
 /// Segments in memory are put together when there are this many.
 const MERGE_IN_MEMORY_AT: usize = 6;
@@ -36,9 +43,23 @@ impl Shard {
         self.flushing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The description, when neither a flush nor a merge is at work.
+    fn idle(&self) -> Option<MutexGuard<'_, Commit>> {
+        match self.flushing.try_lock() {
+            Ok(commit) => Some(commit),
+            Err(TryLockError::Poisoned(commit)) => Some(commit.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Whether a flush would begin at once.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle().is_some()
+    }
+
     /// Puts the segments in memory together when they are many; after a refresh.
     pub(crate) fn tidy(&self) -> Outcome<()> {
-        let Ok(_guard) = self.flushing.try_lock() else {
+        let Some(_guard) = self.idle() else {
             return Ok(());
         };
         let (sources, mapping) = {
@@ -75,8 +96,9 @@ impl Shard {
             self.writer().saved = seq;
             return Ok(());
         }
+        // A try that failed may have left files of its generation.
+        commit.generation += 1;
         let mut next = commit.clone();
-        next.generation += 1;
         next.saved = seq;
         let mut kept: Sources = Vec::new();
         let mut sources: Sources = Vec::new();
@@ -95,24 +117,13 @@ impl Shard {
             kept.iter()
                 .any(|(segment, live)| segment.id == saved.id && live.count() > 0)
         });
-        let names: Vec<(u64, Option<String>)> = kept
-            .iter()
-            .map(|(segment, live)| {
-                let name = save_live(&self.dir, segment.id, next.generation, live)?;
-                Ok((segment.id, name))
-            })
-            .collect::<Outcome<_>>()?;
-        for (id, name) in names {
-            if let Some(saved) = next.segments.iter_mut().find(|saved| saved.id == id) {
-                saved.live = name;
+        for saved in &mut next.segments {
+            if let Some((_, live)) = kept.iter().find(|(segment, _)| segment.id == saved.id) {
+                saved.save_live(&self.dir, next.generation, live)?;
             }
         }
         if let Some(segment) = &merged {
-            next.segments.push(Saved {
-                id: segment.id,
-                file: segment_file(segment.id),
-                live: None,
-            });
+            next.segments.push(Saved::whole(segment.id));
         }
         next.save(&self.dir)?;
         *commit = next;
@@ -139,30 +150,43 @@ impl Shard {
             (0..=level(MAX_MERGED))
                 .map(|wanted| {
                     let mut total = 0;
-                    on_disk
+                    let mut group: Vec<_> = on_disk
                         .iter()
                         .filter(|(segment, _)| level(segment.bytes) == wanted)
-                        .take_while(|(segment, _)| {
-                            total += segment.bytes;
-                            total <= MAX_MERGED
-                        })
                         .cloned()
-                        .collect::<Vec<_>>()
+                        .collect();
+                    // The smallest first, so that some large ones do not keep the others apart.
+                    group.sort_by_key(|(segment, _)| segment.bytes);
+                    let fits = group.iter().take_while(|(segment, _)| {
+                        total += segment.bytes;
+                        total <= MAX_MERGED
+                    });
+                    let fits = fits.count();
+                    group.truncate(fits);
+                    (wanted, group)
                 })
-                .find(|group| group.len() >= MERGE_AT)
+                .find(|(level, group)| group.len() >= merge_at(*level))
+                .map(|(_, group)| group)
                 .unwrap_or_default()
         })
     }
 
+    /// Writes each saved segment that has deleted documents anew, without them.
+    pub(crate) fn expunge(&self) -> Outcome<()> {
+        while self.merge_some(|on_disk| {
+            let dead = on_disk.iter().find(|(segment, live)| {
+                live.count() < segment.max_doc() && segment.bytes <= MAX_MERGED
+            });
+            dead.into_iter().cloned().collect()
+        })? {}
+        Ok(())
+    }
+
     /// Puts all saved segments together until there are at most `wanted`.
-    pub(crate) fn force_merge(&self, wanted: usize, only_expunge: bool) -> Outcome<()> {
-        self.flush()?;
+    pub(crate) fn force_merge(&self, wanted: usize) -> Outcome<()> {
         self.merge_some(|on_disk| {
             let dead =
                 |(segment, live): &(Arc<Segment>, Arc<Bits>)| live.count() < segment.max_doc();
-            if only_expunge {
-                return on_disk.iter().filter(|one| dead(one)).cloned().collect();
-            }
             if on_disk.len() <= wanted && !on_disk.iter().any(dead) {
                 return Vec::new();
             }
@@ -178,6 +202,7 @@ impl Shard {
         let mut commit = self.commit();
         let (parts, mapping) = {
             let writer = self.writer();
+            writer.check()?;
             (writer.parts.clone(), Arc::clone(&writer.mapping))
         };
         let mut on_disk = Sources::new();
@@ -207,8 +232,8 @@ impl Shard {
                 *segment = Arc::new(segment.reopened(&mapping.schema)?);
             }
         }
+        commit.generation += 1;
         let mut next = commit.clone();
-        next.generation += 1;
         let merged = self.save_merged(&sources, &mapping, &mut next)?;
         let first = next
             .segments
@@ -217,14 +242,8 @@ impl Shard {
             .unwrap_or(0);
         next.segments
             .retain(|saved| sources.iter().all(|(segment, _)| segment.id != saved.id));
-        next.segments.insert(
-            first.min(next.segments.len()),
-            Saved {
-                id: merged.id,
-                file: segment_file(merged.id),
-                live: None,
-            },
-        );
+        next.segments
+            .insert(first.min(next.segments.len()), Saved::whole(merged.id));
         next.save(&self.dir)?;
         *commit = next;
         self.replace(&sources, Some(merged))?;
@@ -350,7 +369,7 @@ fn combine(sources: &Sources, mapping: &Mapping) -> Outcome<Files> {
             let (seq, version) = segment.seq_version(doc);
             let source = serde_json::from_slice(&stored.source)
                 .map_err(|error| Failure::internal(format!("stored source: {error}")))?;
-            let parsed = read_document(mapping, &stored.id, &source, &stored.source)?;
+            let parsed = read_accepted(mapping, &stored.id, &source, &stored.source)?;
             for mut doc in parsed.docs {
                 doc.add_u64(SystemFields::SEQ, seq);
                 doc.add_u64(SystemFields::VERSION, version);

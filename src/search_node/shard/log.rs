@@ -3,7 +3,7 @@
 //!
 //! A file is a row of frames: length, checksum, content. A checksum covers the one before it
 //! too, so that what an earlier, failed write left behind a frame is never taken for the next
-//! one. A frame holds the operations of one request on one index, packed when that pays.
+//! one. A frame holds the operations of one request on one index, packed when they are many.
 //! Appending is a plain write; a thread of its own flushes, once for all that wait.
 
 use std::collections::BTreeMap;
@@ -12,11 +12,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use tokio::sync::watch;
 
 use super::frame::{self, Frame};
+use crate::fsx::{self, FsError};
 
 /// A file of the log is closed at this size.
 const FILE_BYTES: u64 = 16 << 20;
@@ -39,6 +41,10 @@ pub(crate) struct Log {
     /// Wakes the flushing thread.
     wake: Condvar,
     flushed: watch::Sender<Flushed>,
+    /// Held while a file is flushed and until that is told: the kernel tells of a failure once,
+    /// and nobody may take the next success for all.
+    syncing: Mutex<()>,
+    flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How far the log is on the disk.
@@ -76,14 +82,15 @@ struct LogFile {
 
 impl Log {
     /// Opens the log in `dir` and begins a new file; [`Log::replay`] reads what is there.
-    pub(crate) fn open(dir: &Path) -> io::Result<Arc<Self>> {
-        let numbers = numbers(dir)?;
+    pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, FsError> {
+        let numbers = numbers(dir).map_err(FsError::wrap("read", dir))?;
         // Until they were read nothing is known of what they hold.
         let files = numbers.iter().map(|number| (*number, LogFile::default()));
         let files = files.collect();
         let number = numbers.last().map_or(1, |last| last + 1);
-        let file = Arc::new(File::create_new(path(dir, number))?);
-        sync_dir(dir)?;
+        let path = path(dir, number);
+        let file = File::create_new(&path).and_then(|file| sync_dir(dir).map(|()| file));
+        let file = Arc::new(file.map_err(FsError::wrap("create", &path))?);
         let log = Arc::new(Self {
             dir: dir.to_path_buf(),
             inner: Mutex::new(Inner {
@@ -99,11 +106,15 @@ impl Log {
             }),
             wake: Condvar::new(),
             flushed: watch::Sender::new(Flushed::To(0)),
+            syncing: Mutex::new(()),
+            flusher: Mutex::new(None),
         });
         let flusher = Arc::clone(&log);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || flusher.flush_forever())?;
+            .spawn(move || flusher.flush_forever());
+        let thread = thread.map_err(FsError::wrap("start the thread that flushes", dir))?;
+        *log.flusher.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(log)
     }
 
@@ -111,14 +122,22 @@ impl Log {
     /// frame of the newest file was never acknowledged and is cut off; in an older file, which
     /// was whole when the next one began, it is damage: the file is kept beside the log under
     /// another name, see [`Log::damaged`].
-    pub(crate) fn replay(&self, mut visit: impl FnMut(&Frame<'_>)) -> io::Result<()> {
+    pub(crate) fn replay(&self, mut visit: impl FnMut(&Frame<'_>)) -> Result<(), FsError> {
         let mut numbers: Vec<u64> = self.lock().files.keys().copied().collect();
         let current = self.lock().number;
         numbers.retain(|number| *number != current);
-        let newest = numbers.last().copied();
+        // A start that was cut off leaves an empty file behind the one it was to read.
+        let mut newest = None;
+        for number in &numbers {
+            let path = path(&self.dir, *number);
+            let length = std::fs::metadata(&path).map_err(FsError::wrap("read", &path))?;
+            if length.len() > 0 {
+                newest = Some(*number);
+            }
+        }
         for number in numbers {
             let path = path(&self.dir, number);
-            let bytes = std::fs::read(&path)?;
+            let bytes = std::fs::read(&path).map_err(FsError::wrap("read", &path))?;
             let mut file = LogFile::default();
             let read = frame::read_all(&bytes, |frame| {
                 file.last.insert(frame.index, frame.last_seq());
@@ -134,7 +153,8 @@ impl Log {
                         path.display()
                     );
                 } else {
-                    std::fs::copy(&path, path.with_extension(DAMAGED))?;
+                    let copy = path.with_extension(DAMAGED);
+                    fsx::write_atomic(&copy, &bytes, 0o600)?;
                     tracing::error!(
                         "{}: damaged at byte {read}: acknowledged writes may be lost; check the \
                          disk, index what is missing again, then remove the copy that \
@@ -142,9 +162,12 @@ impl Log {
                         path.display()
                     );
                 }
-                let cut = OpenOptions::new().write(true).open(&path)?;
-                cut.set_len(read as u64)?;
-                cut.sync_all()?;
+                let cut = || -> io::Result<()> {
+                    let file = OpenOptions::new().write(true).open(&path)?;
+                    file.set_len(read as u64)?;
+                    file.sync_all()
+                };
+                cut().map_err(FsError::wrap("cut", &path))?;
             }
             self.lock().files.insert(number, file);
         }
@@ -237,16 +260,21 @@ impl Log {
         self.lock().files.values().map(|file| file.bytes).sum()
     }
 
-    /// Removes the files that no index needs. `saved` says below which sequence number the
-    /// operations of an index are saved elsewhere; `None` for an index that is gone.
-    pub(crate) fn release(&self, saved: impl Fn(&IndexId) -> Option<u64>) {
+    /// Number of the file that is written to now.
+    pub(crate) fn current(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// Removes the files before the number `below` that no index needs. `saved` says below which
+    /// sequence number the operations of an index are saved elsewhere; `None` for an index that is
+    /// gone: of one that `saved` may not know yet there must be nothing in these files.
+    pub(crate) fn release(&self, below: u64, saved: impl Fn(&IndexId) -> Option<u64>) {
         let mut inner = self.lock();
-        let current = inner.number;
         let free: Vec<u64> = inner
             .files
             .iter()
             .filter(|(number, file)| {
-                **number != current
+                **number < below
                     && file
                         .last
                         .iter()
@@ -273,10 +301,7 @@ impl Log {
     fn rotate(&self, inner: &mut Inner) -> io::Result<()> {
         let number = inner.number + 1;
         // The old file must be whole before anything follows it.
-        if let Err(error) = inner.file.sync_data() {
-            self.fail(&error);
-            return Err(error);
-        }
+        self.sync(&inner.file, None)?;
         let new = path(&self.dir, number);
         let file = File::create_new(&new)?;
         if let Err(error) = sync_dir(&self.dir) {
@@ -294,13 +319,30 @@ impl Log {
         Ok(())
     }
 
-    fn fail(&self, error: &io::Error) {
-        let why = format!(
-            "the write-ahead log could not be flushed ({error}); no write is taken until the node \
-             is started again: check the disk"
-        );
-        tracing::error!("{why}");
-        self.flushed.send_replace(Flushed::Failed(why));
+    /// Flushes `file`, and tells how far the log is on the disk: up to `position`, if that is
+    /// known. After one failure nothing is taken for flushed any more.
+    fn sync(&self, file: &File, position: Option<u64>) -> io::Result<()> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = self.failure() {
+            return Err(io::Error::other(why));
+        }
+        match file.sync_data() {
+            Ok(()) => {
+                if let Some(position) = position {
+                    self.flushed.send_replace(Flushed::To(position));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let why = format!(
+                    "the write-ahead log could not be flushed ({error}); no write is taken until \
+                     the node is started again: check the disk"
+                );
+                tracing::error!("{why}");
+                self.flushed.send_replace(Flushed::Failed(why));
+                Err(error)
+            }
+        }
     }
 
     fn flush_forever(&self) {
@@ -326,14 +368,8 @@ impl Log {
                 (Arc::clone(&inner.file), inner.position)
             };
             // Files before this one were flushed when they were closed.
-            match file.sync_data() {
-                Ok(()) => {
-                    self.flushed.send_replace(Flushed::To(position));
-                }
-                Err(error) => {
-                    self.fail(&error);
-                    return;
-                }
+            if self.sync(&file, Some(position)).is_err() {
+                return;
             }
         }
     }
@@ -343,6 +379,14 @@ impl Log {
         self.request_all();
         self.lock().stopped = true;
         self.wake.notify_one();
+        let thread = self
+            .flusher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -433,6 +477,22 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_end_is_no_damage_when_the_start_that_was_to_cut_it_was_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        append(&log, 0);
+        append(&log, 1);
+        log.stop();
+        let file = OpenOptions::new().write(true).open(path(dir.path(), 1));
+        file.unwrap().write_all_at(b"x", 60).unwrap();
+        Log::open(dir.path()).unwrap().stop();
+        assert_eq!(replayed(dir.path()), [0]);
+        let log = Log::open(dir.path()).unwrap();
+        assert!(log.damaged().is_empty());
+        log.stop();
+    }
+
+    #[test]
     fn a_file_goes_only_when_all_its_operations_are_saved() {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path()).unwrap();
@@ -440,9 +500,9 @@ mod tests {
         append(&log, 1);
         log.cut().unwrap();
         // Saved below 1: operation 1 is nowhere else.
-        log.release(|_| Some(1));
+        log.release(log.current(), |_| Some(1));
         assert_eq!(replayed(dir.path()), [0, 1]);
-        log.release(|_| Some(2));
+        log.release(log.current(), |_| Some(2));
         assert_eq!(replayed(dir.path()), [0u64; 0]);
         log.stop();
     }

@@ -25,7 +25,7 @@ pub(super) use segment::Segment;
 pub(super) use view::{Part, View};
 pub(super) use writer::{Change, Condition, Write, Written};
 
-use crate::search_node::failure::Outcome;
+use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Mapping;
 use commit::Commit;
 use writer::{Lately, Writer};
@@ -84,15 +84,20 @@ pub(super) struct Found {
 }
 
 impl Shard {
-    /// Opens what is saved in `dir`, which is made when it is missing. Operations of the log
-    /// from [`Shard::saved`] on are to be replayed.
+    /// Makes `dir` for an index without documents.
+    pub(super) fn create(dir: &Path) -> Outcome<()> {
+        crate::fsx::create_dir_durable(dir, 0o700)?;
+        Commit::create(dir)
+    }
+
+    /// Opens what is saved in `dir`. Operations of the log from [`Shard::saved`] on are to be
+    /// replayed.
     pub(super) fn open(
         dir: &Path,
         id: IndexId,
         log: Arc<Log>,
         mapping: Arc<Mapping>,
     ) -> Outcome<Self> {
-        crate::fsx::create_dir_durable(dir, 0o700)?;
         let commit = Commit::load(dir)?;
         let parts = commit.open(dir, &mapping.schema)?;
         commit.clean(dir);
@@ -120,10 +125,7 @@ impl Shard {
 
     /// All operations below this sequence number are saved in segments.
     pub(super) fn saved(&self) -> u64 {
-        self.flushing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .saved
+        self.writer().saved
     }
 
     /// The next operation's sequence number.
@@ -134,6 +136,19 @@ impl Shard {
     /// Bytes in memory that a flush would bring to the disk.
     pub(super) fn memory(&self) -> u64 {
         self.writer().memory()
+    }
+
+    /// Why nothing is taken any more, if so.
+    pub(super) fn fault(&self) -> Option<Failure> {
+        self.writer().fault().cloned()
+    }
+
+    /// Ends the store: what is at work ends first, and whatever holds the index still is told
+    /// that there is none.
+    pub(super) fn retire(&self, why: Failure) {
+        let _commit = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.writer().refuse(why);
+        self.visible.send_replace(u64::MAX);
     }
 
     /// Whether there is anything that a refresh would show.
@@ -216,7 +231,7 @@ impl Shard {
     /// Waits until the operation `seq` is visible.
     pub(super) async fn visible(&self, seq: u64) {
         let mut visible = self.visible.subscribe();
-        // An error means that the index is gone, and with it what to wait for.
+        // There is a sender as long as this store; when it is retired everything counts as seen.
         let _ = visible.wait_for(|visible| *visible > seq).await;
     }
 }

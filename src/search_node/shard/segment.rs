@@ -7,13 +7,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tantivy::columnar::Column;
 use tantivy::directory::error::OpenReadError;
-use tantivy::postings::Postings;
 use tantivy::schema::{IndexRecordOption, Value as _};
 use tantivy::store::StoreReader;
 use tantivy::{DocId, DocSet, Index, SegmentReader, TERMINATED, TantivyDocument, Term};
 
 use super::bits::Bits;
 use super::files::Files;
+use crate::fsx::FsError;
 use crate::search_node::analysis;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Schema, SystemFields};
@@ -111,7 +111,8 @@ impl Segment {
 
     /// Opens the file at `path`.
     pub(crate) fn load(id: u64, path: &Path, schema: &Schema) -> Outcome<Self> {
-        Self::open(id, Files::open(path)?, Some(path.to_path_buf()), schema)
+        let files = Files::open(path).map_err(FsError::wrap("open segment", path))?;
+        Self::open(id, files, Some(path.to_path_buf()), schema)
     }
 
     /// The same segment under a mapping with more fields.
@@ -137,7 +138,6 @@ impl Segment {
                 }
                 doc = postings.advance();
             }
-            debug_assert!(postings.term_freq() > 0);
         }
         Ok(docs)
     }
@@ -191,6 +191,15 @@ fn renew_schema(files: &Files, schema: &Schema) -> Outcome<()> {
     Ok(())
 }
 
+/// Documents are packed by the thread that adds them: a thread for each segment in the making
+/// would be one more thing that can fail.
+fn settings() -> tantivy::IndexSettings {
+    tantivy::IndexSettings {
+        docstore_compress_dedicated_thread: false,
+        ..tantivy::IndexSettings::default()
+    }
+}
+
 /// Builds a segment in memory, document by document.
 pub(super) struct Builder {
     writer: tantivy::SingleSegmentIndexWriter,
@@ -207,6 +216,7 @@ impl Builder {
         let files = Files::default();
         let writer = Index::builder()
             .schema(schema.tantivy.clone())
+            .settings(settings())
             .tokenizers(analysis::manager())
             .single_segment_index_writer(files.clone(), TABLE_MEMORY)?;
         Ok(Self {
@@ -230,7 +240,8 @@ impl Builder {
 
     /// Memory in use, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.writer.mem_usage()
+        let finished = usize::try_from(self.files.written()).unwrap_or(usize::MAX);
+        self.writer.mem_usage().saturating_add(finished)
     }
 
     /// The finished files.
@@ -252,11 +263,6 @@ pub(super) fn merge(segments: &[(Arc<Segment>, Arc<Bits>)]) -> Outcome<Files> {
         .iter()
         .map(|(_, kept)| kept.to_tantivy().map(Some))
         .collect::<io::Result<Vec<_>>>()?;
-    tantivy::indexer::merge_filtered_segments(
-        &sources,
-        tantivy::IndexSettings::default(),
-        kept,
-        files.clone(),
-    )?;
+    tantivy::indexer::merge_filtered_segments(&sources, settings(), kept, files.clone())?;
     Ok(files)
 }

@@ -78,6 +78,13 @@ struct Recent {
     place: Option<(u64, u32, u32)>,
 }
 
+impl Recent {
+    /// Memory of the document.
+    fn bytes(&self) -> u64 {
+        self.state.as_ref().map_or(0, |source| source.len() as u64)
+    }
+}
+
 /// What the writes since the last refresh say of a document.
 #[derive(Debug)]
 pub(super) enum Lately {
@@ -118,8 +125,12 @@ pub(super) struct Writer {
     /// Operations below are saved.
     pub(super) saved: u64,
     pub(super) last_write: Option<Instant>,
+    /// Why nothing is taken any more: what is in memory may lack what is in the log.
+    fault: Option<Failure>,
     buffer: Option<Buffer>,
     recent: HashMap<String, Recent>,
+    /// Bytes of the documents in it.
+    recent_bytes: u64,
 }
 
 /// What is known of a document before a write.
@@ -143,9 +154,41 @@ impl Writer {
             dirty: false,
             saved: commit.saved,
             last_write: None,
+            fault: None,
             buffer: None,
             recent: HashMap::new(),
+            recent_bytes: 0,
         }
+    }
+
+    /// Refuses to go on after a fault.
+    pub(super) fn check(&self) -> Outcome<()> {
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+
+    /// Why nothing is taken any more.
+    pub(super) fn fault(&self) -> Option<&Failure> {
+        self.fault.as_ref()
+    }
+
+    /// Refuses everything from now on, with `why`.
+    pub(super) fn refuse(&mut self, why: Failure) {
+        self.fault = Some(why);
+    }
+
+    /// Runs a step that must be done whole. When it fails, or never returns, what is in memory is
+    /// behind the log: nothing may be saved on top of it.
+    fn whole<T>(&mut self, step: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+        self.fault = Some(Failure::internal(
+            "the index met a fault and takes nothing until the node is started again, which brings \
+             back every acknowledged write; the log has the details",
+        ));
+        let result = step(self);
+        match &result {
+            Ok(_) => self.fault = None,
+            Err(failure) => tracing::error!("a write could not be finished in memory: {failure}"),
+        }
+        result
     }
 
     pub(super) fn is_saved(&self) -> bool {
@@ -159,11 +202,11 @@ impl Writer {
             .parts
             .iter()
             .filter(|(segment, _)| segment.file.is_none());
-        buffer + segments.map(|(segment, _)| segment.bytes).sum::<u64>()
+        self.recent_bytes + buffer + segments.map(|(segment, _)| segment.bytes).sum::<u64>()
     }
 
     pub(super) fn set_mapping(&mut self, mapping: Arc<Mapping>) -> Outcome<()> {
-        if mapping.slots().len() != self.mapping.slots().len() {
+        if mapping.numbered().slots.len() != self.mapping.numbered().slots.len() {
             self.seal()?;
         }
         self.mapping = mapping;
@@ -217,6 +260,9 @@ impl Writer {
         writes: Vec<Write>,
         counters: &Counters,
     ) -> (Vec<Outcome<Written>>, Option<u64>) {
+        if let Err(failure) = self.check() {
+            return (writes.iter().map(|_| Err(failure.clone())).collect(), None);
+        }
         let mut payload = Payload::new(index);
         let mut planned: HashMap<String, Current> = HashMap::new();
         let mut results: Vec<Outcome<Written>> = Vec::with_capacity(writes.len());
@@ -260,27 +306,37 @@ impl Writer {
                 return (results, None);
             }
         };
-        for (write, result) in writes.into_iter().zip(&mut results) {
-            let Ok(written) = *result else {
-                continue;
-            };
-            let counter = match write.change {
-                Change::Index { .. } => &counters.indexed,
-                Change::Delete => &counters.deleted,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-            let existed = written.existed && !write.condition.fresh;
-            if let Err(failure) = self.apply(
-                write.id,
-                write.change,
-                written.seq,
-                written.version,
-                existed,
-            ) {
-                *result = Err(failure);
-            }
-        }
         self.next_seq = next;
+        let applied = self.whole(|writer| {
+            let accepted = writes.into_iter().zip(&results);
+            for (write, result) in accepted {
+                let Ok(written) = *result else {
+                    continue;
+                };
+                let counter = match write.change {
+                    Change::Index { .. } => &counters.indexed,
+                    Change::Delete => &counters.deleted,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                writer.apply(
+                    write.id,
+                    write.change,
+                    written.seq,
+                    written.version,
+                    written.existed,
+                )?;
+            }
+            Ok(())
+        });
+        if let Err(failure) = applied {
+            // They are in the log and may come back at the next start: nobody was told so.
+            for result in &mut results {
+                if result.is_ok() {
+                    *result = Err(failure.clone());
+                }
+            }
+            return (results, None);
+        }
         (results, Some(position))
     }
 
@@ -351,11 +407,8 @@ impl Writer {
     }
 
     pub(super) fn replay(&mut self, op: &Operation<'_>, change: Change) -> Outcome<()> {
-        if op.seq < self.next_seq {
-            return Ok(());
-        }
         self.next_seq = op.seq + 1;
-        self.apply(op.id.to_owned(), change, op.seq, op.version, true)
+        self.whole(|writer| writer.apply(op.id.to_owned(), change, op.seq, op.version, true))
     }
 
     fn apply(
@@ -378,15 +431,17 @@ impl Writer {
                 (Ok(source), Some(place))
             }
         };
-        self.recent.insert(
-            id,
-            Recent {
-                seq,
-                version,
-                state,
-                place,
-            },
-        );
+        let recent = Recent {
+            seq,
+            version,
+            state,
+            place,
+        };
+        let key = id.len() as u64;
+        self.recent_bytes += key + recent.bytes();
+        if let Some(old) = self.recent.insert(id, recent) {
+            self.recent_bytes -= key + old.bytes();
+        }
         Ok(())
     }
 
@@ -437,9 +492,14 @@ impl Writer {
 
     /// Makes a segment of the buffer; nothing when it is empty.
     pub(super) fn seal(&mut self) -> Outcome<()> {
-        let Some(buffer) = self.buffer.take() else {
-            return Ok(());
-        };
+        self.check()?;
+        match self.buffer.take() {
+            None => Ok(()),
+            Some(buffer) => self.whole(|writer| writer.seal_buffer(buffer)),
+        }
+    }
+
+    fn seal_buffer(&mut self, buffer: Buffer) -> Outcome<()> {
         let mut live = Bits::full(buffer.builder.docs());
         for (first, last) in buffer.dead {
             for doc in first..=last {
@@ -457,6 +517,7 @@ impl Writer {
 
     /// The view that shows everything written so far; `None` when the last one does.
     pub(super) fn refresh(&mut self) -> Outcome<Option<View>> {
+        self.check()?;
         if !self.dirty {
             return Ok(None);
         }
@@ -479,6 +540,7 @@ impl Writer {
             Ok(_) => false,
             Err(deleted) => deleted.elapsed() < REMEMBER_DELETED,
         });
+        self.recent_bytes = self.recent.keys().map(|id| id.len() as u64).sum();
         self.dirty = false;
         Ok(Some(view))
     }

@@ -60,6 +60,7 @@ impl Index {
         let mapping = Arc::new(Mapping::empty().unwrap().merged(mapping).unwrap());
         let log = Log::open(dir.path()).unwrap();
         let place = dir.path().join("index");
+        Shard::create(&place).unwrap();
         let shard = Shard::open(&place, [1; 16], log, Arc::clone(&mapping)).unwrap();
         let mut id = 0;
         for docs in segments {
