@@ -5,6 +5,7 @@ mod dictionary;
 mod fuzzy;
 mod nested;
 mod params;
+mod patterns;
 mod range;
 mod strings;
 mod terms;

@@ -7,7 +7,7 @@
 //! Appending is a plain write; a thread of its own flushes, once for all that wait.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,9 @@ use std::thread::JoinHandle;
 use nix::fcntl::{FallocateFlags, fallocate};
 use tokio::sync::watch;
 
-use super::frame::{self, Frame};
-use crate::fsx::{self, FsError};
+use super::frame;
+use super::replay::{numbers, path};
+use crate::fsx::FsError;
 
 /// A file of the log is closed at this size.
 const FILE_BYTES: u64 = 16 << 20;
@@ -27,16 +28,13 @@ const FILE_BYTES: u64 = 16 << 20;
 /// file's length does not change with each.
 const STEP: u64 = 1 << 20;
 
-/// Ending of a copy of a damaged file.
-const DAMAGED: &str = "damaged";
-
 /// Identifies an index in the log.
 pub(crate) type IndexId = [u8; 16];
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Log {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     inner: Mutex<Inner>,
     /// Wakes the flushing thread.
     wake: Condvar,
@@ -57,9 +55,9 @@ enum Flushed {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     file: Arc<File>,
-    number: u64,
+    pub(super) number: u64,
     /// Bytes written to the current file, and taken for it.
     length: u64,
     taken: u64,
@@ -71,13 +69,13 @@ struct Inner {
     wanted: u64,
     stopped: bool,
     /// Per file, the highest sequence number of each index in it.
-    files: BTreeMap<u64, LogFile>,
+    pub(super) files: BTreeMap<u64, LogFile>,
 }
 
 #[derive(Debug, Default)]
-struct LogFile {
-    last: BTreeMap<IndexId, u64>,
-    bytes: u64,
+pub(super) struct LogFile {
+    pub(super) last: BTreeMap<IndexId, u64>,
+    pub(super) bytes: u64,
 }
 
 impl Log {
@@ -118,72 +116,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Hands every operation of earlier runs to `visit`, in order. What follows the last whole
-    /// frame of the newest file was never acknowledged and is cut off; in an older file, which
-    /// was whole when the next one began, it is damage: the file is kept beside the log under
-    /// another name, see [`Log::damaged`].
-    pub(crate) fn replay(&self, mut visit: impl FnMut(&Frame<'_>)) -> Result<(), FsError> {
-        let mut numbers: Vec<u64> = self.lock().files.keys().copied().collect();
-        let current = self.lock().number;
-        numbers.retain(|number| *number != current);
-        // A start that was cut off leaves an empty file behind the one it was to read.
-        let mut newest = None;
-        for number in &numbers {
-            let path = path(&self.dir, *number);
-            let length = std::fs::metadata(&path).map_err(FsError::wrap("read", &path))?;
-            if length.len() > 0 {
-                newest = Some(*number);
-            }
-        }
-        for number in numbers {
-            let path = path(&self.dir, number);
-            let bytes = std::fs::read(&path).map_err(FsError::wrap("read", &path))?;
-            let mut file = LogFile::default();
-            let read = frame::read_all(&bytes, |frame| {
-                file.last.insert(frame.index, frame.last_seq());
-                visit(frame);
-            });
-            file.bytes = read as u64;
-            let rest = bytes.get(read..).unwrap_or_default();
-            if rest.iter().any(|byte| *byte != 0) {
-                if newest == Some(number) {
-                    tracing::warn!(
-                        "{}: cut at byte {read}: what follows was not finished when the power \
-                         went or the process ended, and was never acknowledged",
-                        path.display()
-                    );
-                } else {
-                    let copy = path.with_extension(DAMAGED);
-                    fsx::write_atomic(&copy, &bytes, 0o600)?;
-                    tracing::error!(
-                        "{}: damaged at byte {read}: acknowledged writes may be lost; check the \
-                         disk, index what is missing again, then remove the copy that \
-                         ends in .{DAMAGED}",
-                        path.display()
-                    );
-                }
-                let cut = || -> io::Result<()> {
-                    let file = OpenOptions::new().write(true).open(&path)?;
-                    file.set_len(read as u64)?;
-                    file.sync_all()
-                };
-                cut().map_err(FsError::wrap("cut", &path))?;
-            }
-            self.lock().files.insert(number, file);
-        }
-        Ok(())
-    }
-
-    /// Copies of files that were damaged, as long as they are there: writes may be missing.
-    pub(crate) fn damaged(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        paths
-            .filter(|path| path.extension().is_some_and(|ext| ext == DAMAGED))
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -402,24 +335,6 @@ fn take(file: &File, from: u64, bytes: u64) -> io::Result<()> {
     }
 }
 
-fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:016x}.log"))
-}
-
-fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".log"))
-            .and_then(|name| u64::from_str_radix(name, 16).ok());
-        numbers.extend(number);
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -427,70 +342,8 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::frame::{Operation, Payload};
+    use super::super::replay::tests::{append, replayed};
     use super::*;
-
-    fn append(log: &Log, seq: u64) {
-        let mut payload = Payload::new([7; 16]);
-        payload.push(&Operation {
-            seq,
-            version: 1,
-            id: "a",
-            source: Some(b"{}"),
-        });
-        log.append([7; 16], seq, payload.bytes()).unwrap();
-    }
-
-    fn replayed(dir: &Path) -> Vec<u64> {
-        let mut seen = Vec::new();
-        let log = Log::open(dir).unwrap();
-        log.replay(|frame| seen.extend(frame.operations.iter().map(|op| op.seq)))
-            .unwrap();
-        log.stop();
-        seen
-    }
-
-    #[test]
-    fn a_torn_end_is_cut_and_damage_before_it_is_kept_and_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path()).unwrap();
-        append(&log, 0);
-        log.cut().unwrap();
-        append(&log, 1);
-        append(&log, 2);
-        log.stop();
-        let tear = |number: u64, at: u64| {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(path(dir.path(), number));
-            file.unwrap().write_all_at(b"x", at).unwrap();
-        };
-        // The second frame of the newest file.
-        tear(2, 60);
-        assert_eq!(replayed(dir.path()), [0, 1]);
-        let log = Log::open(dir.path()).unwrap();
-        assert!(log.damaged().is_empty());
-        // The file is whole now; damage in it is no torn end any more.
-        tear(1, 20);
-        log.replay(|_| ()).unwrap();
-        assert_eq!(log.damaged().len(), 1);
-        log.stop();
-    }
-
-    #[test]
-    fn a_torn_end_is_no_damage_when_the_start_that_was_to_cut_it_was_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(dir.path()).unwrap();
-        append(&log, 0);
-        append(&log, 1);
-        log.stop();
-        let file = OpenOptions::new().write(true).open(path(dir.path(), 1));
-        file.unwrap().write_all_at(b"x", 60).unwrap();
-        Log::open(dir.path()).unwrap().stop();
-        assert_eq!(replayed(dir.path()), [0]);
-        let log = Log::open(dir.path()).unwrap();
-        assert!(log.damaged().is_empty());
-        log.stop();
-    }
 
     #[test]
     fn a_file_goes_only_when_all_its_operations_are_saved() {

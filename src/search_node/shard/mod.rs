@@ -2,11 +2,13 @@
 //! by a refresh, and saved to the disk by a flush.
 
 mod bits;
+mod change;
 mod commit;
 mod files;
 mod flush;
 mod frame;
 mod log;
+mod replay;
 mod segment;
 mod view;
 mod writer;
@@ -19,11 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub(super) use bits::Bits;
+pub(super) use change::{Change, Condition, Write, Written};
 pub(super) use frame::{Frame, Operation};
 pub(super) use log::{IndexId, Log};
 pub(super) use segment::Segment;
 pub(super) use view::{Part, View};
-pub(super) use writer::{Change, Condition, Write, Written};
 
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Mapping;

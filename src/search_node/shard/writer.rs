@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::bits::Bits;
+use super::change::{Change, Current, Write, Written};
 use super::commit::Commit;
 use super::frame::{Operation, Payload};
 use super::log::{IndexId, Log};
@@ -17,55 +18,6 @@ use crate::search_node::mapping::{Mapping, ParsedDoc, SystemFields};
 
 /// How long the version of a deleted document is remembered, as `index.gc_deletes`.
 const REMEMBER_DELETED: Duration = Duration::from_secs(60);
-
-/// What to do with a document.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// Put this one in its place.
-    Index {
-        /// As it came.
-        source: Arc<[u8]>,
-        /// As it is indexed.
-        parsed: ParsedDoc,
-    },
-    /// Take it away.
-    Delete,
-}
-
-/// What must hold for a write.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Condition {
-    /// There is no document with this id yet.
-    pub create: bool,
-    /// Its last change has this sequence number and primary term.
-    pub unchanged: Option<(u64, u64)>,
-    /// The version given by the caller; it must be higher, or not lower when the flag is set.
-    pub external: Option<(u64, bool)>,
-    /// The id was just made: nobody else can have it.
-    pub fresh: bool,
-}
-
-/// One write.
-#[derive(Debug)]
-pub(crate) struct Write {
-    /// The document's id.
-    pub id: String,
-    /// What to do.
-    pub change: Change,
-    /// What must hold.
-    pub condition: Condition,
-}
-
-/// What a write did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// Its sequence number.
-    pub seq: u64,
-    /// The document's version after it.
-    pub version: u64,
-    /// Whether there was a document before.
-    pub existed: bool,
-}
 
 /// The last change of a document since the last refresh.
 #[derive(Debug)]
@@ -131,14 +83,6 @@ pub(super) struct Writer {
     recent: HashMap<String, Recent>,
     /// Bytes of the documents in it.
     recent_bytes: u64,
-}
-
-/// What is known of a document before a write.
-#[derive(Debug, Clone, Copy)]
-struct Current {
-    seq: u64,
-    version: u64,
-    exists: bool,
 }
 
 impl Writer {
@@ -346,64 +290,12 @@ impl Writer {
         planned: &HashMap<String, Current>,
         seq: u64,
     ) -> Outcome<Written> {
-        let condition = write.condition;
         let current = match planned.get(&write.id) {
             Some(current) => Some(*current),
-            None if condition.fresh => None,
+            None if write.condition.fresh => None,
             None => self.current(&write.id)?,
         };
-        let existing = current.filter(|current| current.exists);
-        if condition.create
-            && let Some(existing) = existing
-        {
-            return Err(conflict(
-                &write.id,
-                &format!(
-                    "document already exists (current version [{}])",
-                    existing.version
-                ),
-            ));
-        }
-        if let Some((wanted, term)) = condition.unchanged {
-            let found = existing.map(|existing| existing.seq);
-            if found != Some(wanted) || term != super::super::PRIMARY_TERM {
-                let found = match found {
-                    Some(seq) => format!(
-                        "current document has seqNo [{seq}] and primary term [{}]",
-                        super::super::PRIMARY_TERM
-                    ),
-                    None => "but no document was found".to_owned(),
-                };
-                return Err(conflict(
-                    &write.id,
-                    &format!("required seqNo [{wanted}], primary term [{term}]. {found}"),
-                ));
-            }
-        }
-        let version = match condition.external {
-            None => current.map_or(1, |current| current.version + 1),
-            Some((version, or_equal)) => {
-                if let Some(current) = current {
-                    let fits = version > current.version || or_equal && version == current.version;
-                    if !fits {
-                        return Err(conflict(
-                            &write.id,
-                            &format!(
-                                "current version [{}] is higher or equal to the one provided \
-                                 [{version}]",
-                                current.version
-                            ),
-                        ));
-                    }
-                }
-                version
-            }
-        };
-        Ok(Written {
-            seq,
-            version,
-            existed: existing.is_some(),
-        })
+        write.decide(current, seq)
     }
 
     pub(super) fn replay(&mut self, op: &Operation<'_>, change: Change) -> Outcome<()> {
@@ -544,12 +436,4 @@ impl Writer {
         self.dirty = false;
         Ok(Some(view))
     }
-}
-
-fn conflict(id: &str, why: &str) -> Failure {
-    Failure::new(
-        409,
-        "version_conflict_engine_exception",
-        format!("[{id}]: version conflict, {why}"),
-    )
 }
