@@ -219,9 +219,9 @@ async fn index(
         request.body.clone(),
     );
     target.check(Operation::Write)?;
-    node.check_room(&target)?;
-    let work = Arc::clone(&target);
+    let (keeper, work) = (Arc::clone(node), Arc::clone(&target));
     let (done, position) = blocking(move || {
+        keeper.check_room(&work)?;
         let change = work.read(&work_id, body.to_vec().into())?;
         one(
             &work,

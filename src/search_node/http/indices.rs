@@ -181,7 +181,8 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
         ("GET", ["_stats"]) => {
             known(request, &["level"])?;
             request.only(&[("level", "indices")])?;
-            stats(node, request, name)
+            let (node, request, name) = (Arc::clone(node), request.clone(), name.to_owned());
+            blocking(move || stats(&node, &request, &name)).await
         }
         _ => Err(super::no_handler(request)),
     }

@@ -174,19 +174,19 @@ pub(super) async fn mget(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
         _ => None,
     };
     let common = How::parse(request)?;
-    let body = request.json()?;
-    known_keys(&body, &["docs", "ids"])?;
-    let list: Vec<Value> = match (body.get("docs"), body.get("ids")) {
-        (Some(Value::Array(docs)), None) => docs.clone(),
-        (None, Some(Value::Array(ids))) => ids.iter().map(|id| json!({"_id": id})).collect(),
-        _ => {
-            return Err(Failure::parsing(
-                "the body of _mget needs [docs], or [ids] with an index in the path",
-            ));
-        }
-    };
-    let node = Arc::clone(node);
+    let (node, request) = (Arc::clone(node), request.clone());
     blocking(move || {
+        let body = request.json()?;
+        known_keys(&body, &["docs", "ids"])?;
+        let list: Vec<Value> = match (body.get("docs"), body.get("ids")) {
+            (Some(Value::Array(docs)), None) => docs.clone(),
+            (None, Some(Value::Array(ids))) => ids.iter().map(|id| json!({"_id": id})).collect(),
+            _ => {
+                return Err(Failure::parsing(
+                    "the body of _mget needs [docs], or [ids] with an index in the path",
+                ));
+            }
+        };
         let mut out = b"{\"docs\":[".to_vec();
         for (at, item) in list.iter().enumerate() {
             if at > 0 {

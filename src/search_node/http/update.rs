@@ -195,14 +195,17 @@ pub(super) async fn update(
     let refresh = Refresh::parse(request)?;
     let retries = request.count("retry_on_conflict")?.unwrap_or(0);
     let given = condition(|key| request.param(key).map(str::to_owned))?;
-    let update = Update::parse(&request.json()?)?;
     check_id(id)?;
+    let body = request.clone();
+    let update = blocking(move || Update::parse(&body.json()?)).await?;
     let target = node_index(node, name).await?;
     target.check(Operation::Write)?;
-    node.check_room(&target)?;
-    let (work, work_id) = (Arc::clone(&target), id.to_owned());
-    let (done, position, result) =
-        blocking(move || update.apply(&work, &work_id, given, retries)).await?;
+    let (keeper, work, work_id) = (Arc::clone(node), Arc::clone(&target), id.to_owned());
+    let (done, position, result) = blocking(move || {
+        keeper.check_room(&work)?;
+        update.apply(&work, &work_id, given, retries)
+    })
+    .await?;
     let seq = position.is_some().then_some(done.seq);
     settle(node, &target, position, seq, refresh).await?;
     let status = if result == "created" { 201 } else { 200 };
