@@ -29,6 +29,7 @@ use crate::search_node::names;
 use crate::search_node::search::Contexts;
 use crate::search_node::shard::Log;
 use crate::search_node::stored;
+use crate::search_node::tasks::Tasks;
 use upkeep::buffer_limit;
 
 /// Indices of a node at most; each takes memory.
@@ -49,6 +50,8 @@ pub(super) struct Node {
     pub log: Arc<Log>,
     /// Searches that go on.
     pub contexts: Contexts,
+    /// Work that goes on.
+    pub tasks: Tasks,
     dir: PathBuf,
     inner: RwLock<Inner>,
     /// Held while the state changes.
@@ -145,6 +148,7 @@ impl Node {
             memory,
             log,
             contexts: Contexts::default(),
+            tasks: Tasks::default(),
             dir: dir.to_path_buf(),
             inner: RwLock::new(Inner {
                 state,

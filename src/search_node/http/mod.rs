@@ -2,6 +2,7 @@
 
 mod analyze;
 mod bulk;
+mod by_query;
 mod cat;
 mod documents;
 mod indices;
@@ -15,6 +16,8 @@ mod searches;
 mod security;
 mod server;
 mod stats;
+mod sweep;
+mod tasks;
 mod templates;
 mod update;
 
@@ -55,7 +58,6 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
             [
                 "_cluster"
                 | "_nodes"
-                | "_tasks"
                 | "_ping"
                 | "_cat"
                 | "_security"
@@ -72,6 +74,22 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
             let (node, request) = (Arc::clone(node), request.clone());
             blocking(move || short(&node, &request)).await
         }
+        ("POST", [name, "_delete_by_query"]) => {
+            by_query::by_query(node, request, name, by_query::Verb::Delete).await
+        }
+        ("POST", [name, "_update_by_query"]) => {
+            by_query::by_query(node, request, name, by_query::Verb::Update).await
+        }
+        ("POST", ["_reindex"]) => by_query::reindex(node, request).await,
+        (
+            "POST",
+            [
+                "_delete_by_query" | "_update_by_query" | "_reindex",
+                task,
+                "_rethrottle",
+            ],
+        ) => tasks::rethrottle(node, request, task),
+        (_, ["_tasks", rest @ ..]) => tasks::route(node, request, rest).await,
         ("POST" | "GET", ["_msearch"] | [_, "_msearch"]) => msearch::msearch(node, request).await,
         (_, ["_search", "scroll", ..] | ["_pit"] | [_, "_pit"]) => {
             searches::contexts(node, request, &path).await
@@ -139,9 +157,6 @@ fn no_handler(request: &Request) -> Failure {
         "_ilm",
         "_snapshot",
         "_slm",
-        "_delete_by_query",
-        "_update_by_query",
-        "_reindex",
         "_rollover",
         "_resolve",
         "_dangling",

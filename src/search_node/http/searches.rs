@@ -122,7 +122,7 @@ pub(super) fn expression(request: &Request) -> Option<String> {
 }
 
 /// The body of a search with the parameters of its path put in.
-fn body_of(request: &Request) -> Outcome<Value> {
+pub(super) fn body_of(request: &Request) -> Outcome<Value> {
     let mut body = match request.json()? {
         Value::Null => Map::new(),
         Value::Object(body) => body,

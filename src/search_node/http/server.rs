@@ -23,6 +23,9 @@ const BODIES: usize = 2;
 /// Requests at work at once; more wait.
 const AT_ONCE: usize = 8;
 
+/// Requests at work at once that may take long; more wait.
+const LONG_AT_ONCE: usize = 8;
+
 /// Requests that wait at most; beyond that they are refused with 429.
 const WAITING: usize = 1000;
 
@@ -41,6 +44,8 @@ pub(crate) struct Service {
     /// Passwords are checked one after the other: guessing leaves the node its other cores.
     hashing: Semaphore,
     places: Semaphore,
+    /// Places of requests that may take long: the others do not wait for them.
+    long_places: Semaphore,
     queue: Semaphore,
 }
 
@@ -54,6 +59,7 @@ impl Service {
             bodies: Semaphore::new(kib(max_body).saturating_mul(BODIES)),
             hashing: Semaphore::new(1),
             places: Semaphore::new(AT_ONCE),
+            long_places: Semaphore::new(LONG_AT_ONCE),
             queue: Semaphore::new(WAITING),
         }
     }
@@ -147,11 +153,37 @@ async fn read_and_route(
         Ok(read) => read,
         Err(failure) => return (Err(failure), None),
     };
+    if takes_long(&request) {
+        let place = tokio::time::timeout(REQUEST_LIMIT, service.long_places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return (Err(overloaded()), None);
+        };
+        return (route(&service.node, &request).await, Some(request));
+    }
     let Ok(_place) = service.places.acquire().await else {
         return (Err(overloaded()), None);
     };
     let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
     (result.unwrap_or_else(|_| Err(too_slow())), Some(request))
+}
+
+/// Whether a request goes over as many documents as there are: it has no time limit, and is
+/// bounded in what it does at once by itself.
+fn takes_long(request: &Request) -> bool {
+    let last = request.path.last().map(String::as_str);
+    let names = [
+        "_delete_by_query",
+        "_update_by_query",
+        "_reindex",
+        "_forcemerge",
+        "_restore",
+        "_verify_integrity",
+    ];
+    let snapshots = request
+        .path
+        .first()
+        .is_some_and(|first| first == "_snapshot");
+    request.method != "GET" && (snapshots || last.is_some_and(|last| names.contains(&last)))
 }
 
 /// Bytes of the body, at most `max`; one that comes in chunks may have as many.
