@@ -284,6 +284,23 @@ mod tests {
                 [":2", "datastore.search.engine", "redis", "\"lucid\" or"],
             ),
             (
+                "[datastore.search]\ntls = \"given\"\nkey = \"/k\"",
+                [
+                    "",
+                    "datastore.search.certificate",
+                    "default",
+                    "an absolute path",
+                ],
+            ),
+            (
+                "[datastore.search]\nkey = \"/k\"",
+                [":2", "datastore.search.key", "/k", "\"given\""],
+            ),
+            (
+                "[datastore.search]\nengine = \"elasticsearch\"\ntls = \"generated\"",
+                [":3", "datastore.search.tls", "generated", "\"off\" with"],
+            ),
+            (
                 "[datastore.cache]\nport = 27017",
                 [":2", "datastore.cache.port", "27017", "document"],
             ),

@@ -259,9 +259,40 @@ pub struct Search {
     pub port: u16,
     /// Addresses to listen on.
     pub listen: Vec<std::net::IpAddr>,
+    /// Where its certificate comes from.
+    pub tls: SearchTls,
+    /// Certificates in PEM, for [`SearchTls::Given`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<std::path::PathBuf>,
+    /// The private key in PEM, for [`SearchTls::Given`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<std::path::PathBuf>,
     /// Fixed `memory.max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
+}
+
+/// TLS of the search engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchTls {
+    /// None: it is reached from this machine alone.
+    Off,
+    /// With a certificate that the engine makes.
+    Generated,
+    /// With a certificate of the owner's.
+    Given,
+}
+
+impl SearchTls {
+    /// As it stands in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SearchTls::Off => "off",
+            SearchTls::Generated => "generated",
+            SearchTls::Given => "given",
+        }
+    }
 }
 
 /// `[memory]`
@@ -380,6 +411,9 @@ impl Default for Search {
             binary: None,
             port: 9200,
             listen: vec![LOOPBACK],
+            tls: SearchTls::Off,
+            certificate: None,
+            key: None,
             memory: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What must hold of a configuration beyond the types of its values.
 
 use super::load::{Problem, Source};
-use super::{Config, Role};
+use super::{Config, EngineKind, Role, SearchTls};
 use crate::units::{ByteSize, MIB, Span};
 
 /// Every fault of `config`, which was read from `source`.
@@ -14,6 +14,7 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
     rules.datastores(config);
     rules.document(config);
     rules.cache(config);
+    rules.search(config);
     rules.memory(config);
     rules.times(config);
     rules.problems
@@ -101,7 +102,7 @@ impl Rules<'_> {
                     "an absolute path",
                 );
                 self.require(
-                    common.engine != super::EngineKind::SearchNode,
+                    common.engine != EngineKind::SearchNode,
                     &key("binary"),
                     &binary.to_string_lossy(),
                     format!(
@@ -159,6 +160,35 @@ impl Rules<'_> {
             &cache.maxmemory.to_string(),
             "16M or more",
         );
+    }
+
+    fn search(&mut self, config: &Config) {
+        let search = &config.datastore.search;
+        self.require(
+            search.tls == SearchTls::Off || search.engine == EngineKind::SearchNode,
+            "datastore.search.tls",
+            search.tls.name(),
+            "\"off\" with engine = \"elasticsearch\"",
+        );
+        for (name, path) in [("certificate", &search.certificate), ("key", &search.key)] {
+            let key = format!("datastore.search.{name}");
+            let shown = path.as_deref().unwrap_or(std::path::Path::new(""));
+            let shown = shown.to_string_lossy();
+            match search.tls {
+                SearchTls::Given => self.require(
+                    path.as_ref().is_some_and(|path| path.is_absolute()),
+                    &key,
+                    &shown,
+                    "an absolute path, since datastore.search.tls = \"given\"",
+                ),
+                SearchTls::Off | SearchTls::Generated => self.require(
+                    path.is_none(),
+                    &key,
+                    &shown,
+                    "left out, or datastore.search.tls = \"given\"",
+                ),
+            }
+        }
     }
 
     fn memory(&mut self, config: &Config) {

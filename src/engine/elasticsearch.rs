@@ -3,7 +3,6 @@
 //! Accounts live in its file realm: two files beside its configuration that this room renders
 //! like any other, so that no first-start password has to be passed around.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::detect::{Program, check_file, parse_version};
@@ -14,7 +13,7 @@ use super::{
     RenderedFile, ThpPolicy, advice, preflight, search_node,
 };
 use crate::board::Board;
-use crate::config::EngineKind;
+use crate::config::{Config, EngineKind};
 use crate::journal::Level;
 
 const PROGRAM: Program = Program {
@@ -174,8 +173,12 @@ impl Engine for Elasticsearch {
         .collect()
     }
 
-    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding> {
-        preflight::search_loopback("elasticsearch", listen)
+    fn check_listen(&self, config: &Config) -> Option<Finding> {
+        preflight::search_loopback(
+            "elasticsearch",
+            &config.datastore.search.listen,
+            "put a TLS proxy before it for other machines",
+        )
     }
 
     /// `search-data-of-lucid`: it would begin with an empty cluster beside it.
@@ -310,10 +313,11 @@ mod tests {
         let findings = Elasticsearch.preflight(&ctx.detected, &board);
         let rules: Vec<_> = findings.iter().map(|finding| finding.rule).collect();
         assert_eq!(rules, ["engine-too-old", "board-needs-more-memory"]);
-        let open: IpAddr = "0.0.0.0".parse().unwrap();
+        let mut config = Config::default();
+        config.datastore.search.listen = vec!["0.0.0.0".parse().unwrap()];
         assert!(
             Elasticsearch
-                .check_listen(&[open])
+                .check_listen(&config)
                 .is_some_and(|finding| finding.blocks)
         );
     }

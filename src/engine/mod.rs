@@ -249,8 +249,8 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Checks the board against what this version needs, before a SIGILL does.
     fn preflight(&self, detected: &Detected, board: &Board) -> Vec<Finding>;
 
-    /// Whether the engine can listen on these addresses; `None` when it can. Pure.
-    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding>;
+    /// Whether the engine can listen on the addresses that are configured; `None` when it can. Pure.
+    fn check_listen(&self, config: &Config) -> Option<Finding>;
 
     /// Looks for a state of the data directory in which this engine would start with an empty
     /// store, or overwrite one, without a word. Reads a few directory entries; blocks, so call

@@ -14,7 +14,7 @@ use super::{
     RenderedFile, ThpPolicy, preflight, wiredtiger,
 };
 use crate::board::Board;
-use crate::config::EngineKind;
+use crate::config::{Config, EngineKind};
 use crate::journal::Level;
 use crate::units::MIB;
 
@@ -82,8 +82,8 @@ impl Engine for Mongod {
         .collect()
     }
 
-    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding> {
-        preflight::loopback("mongod", listen)
+    fn check_listen(&self, config: &Config) -> Option<Finding> {
+        preflight::loopback("mongod", &config.datastore.document.listen)
     }
 
     fn check_data(&self, data_dir: &Path) -> Option<Finding> {

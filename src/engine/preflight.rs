@@ -165,12 +165,12 @@ pub(super) fn loopback(engine: &str, listen: &[IpAddr]) -> Option<Finding> {
 }
 
 /// `search-loopback-only`: passwords would cross the network in the clear without TLS.
-pub(super) fn search_loopback(engine: &str, listen: &[IpAddr]) -> Option<Finding> {
+pub(super) fn search_loopback(engine: &str, listen: &[IpAddr], otherwise: &str) -> Option<Finding> {
     (!listen.iter().all(IpAddr::is_loopback)).then(|| {
         blocking(
             "search-loopback-only",
             format!("{engine} would take passwords over the network without TLS"),
-            "listen on 127.0.0.1, and put a TLS proxy before it for other machines",
+            &format!("listen on 127.0.0.1; {otherwise}"),
         )
     })
 }

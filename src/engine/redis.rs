@@ -1,6 +1,5 @@
 //! Redis and Valkey: one description, two programs.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::detect::Program;
@@ -11,7 +10,7 @@ use super::{
     RenderedFile, ThpPolicy, advice, preflight,
 };
 use crate::board::Board;
-use crate::config::EngineKind;
+use crate::config::{Config, EngineKind};
 use crate::journal::Level;
 
 /// See the module.
@@ -172,7 +171,7 @@ impl Engine for Redis {
             .collect()
     }
 
-    fn check_listen(&self, _listen: &[IpAddr]) -> Option<Finding> {
+    fn check_listen(&self, _config: &Config) -> Option<Finding> {
         None
     }
 

@@ -4,7 +4,7 @@
 //! configuration file, as those of Elasticsearch stand in files of its own.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::detect::parse_version;
@@ -15,7 +15,7 @@ use super::{
     RenderedFile, ThpPolicy, Version, advice, elasticsearch, preflight,
 };
 use crate::board::Board;
-use crate::config::EngineKind;
+use crate::config::{Config, EngineKind, SearchTls};
 use crate::journal::Level;
 
 /// The program that runs, which is the search node's as well, by the kernel's link to it: it is of
@@ -124,8 +124,16 @@ impl Engine for SearchNode {
         Vec::new()
     }
 
-    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding> {
-        preflight::search_loopback("lucid-search-node", listen)
+    fn check_listen(&self, config: &Config) -> Option<Finding> {
+        let search = &config.datastore.search;
+        if search.tls != SearchTls::Off {
+            return None;
+        }
+        preflight::search_loopback(
+            "lucid-search-node",
+            &search.listen,
+            "set datastore.search.tls = \"generated\" for other machines",
+        )
     }
 
     /// `search-data-of-elasticsearch`: it would serve no index, and write among foreign files.
@@ -195,7 +203,7 @@ impl Engine for SearchNode {
     }
 }
 
-/// What it is told. No value needs quoting: names are fixed, hashes are base64, addresses numbers.
+/// What it is told. Only paths need quoting: names are fixed, hashes are base64, addresses numbers.
 fn configuration(ctx: &Context) -> String {
     let search = &ctx.config.datastore.search;
     let listen: Vec<_> = search
@@ -214,6 +222,15 @@ memory_bytes = {memory}
         listen = listen.join(", "),
         memory = ctx.memory.cache,
     );
+    match (search.tls, &search.certificate, &search.key) {
+        (SearchTls::Off, ..) => {}
+        (SearchTls::Given, Some(certificate), Some(key)) => {
+            let path = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned());
+            let (certificate, key) = (path(certificate), path(key));
+            let _ = write!(text, "\n[tls]\ncertificate = {certificate}\nkey = {key}\n");
+        }
+        (SearchTls::Generated | SearchTls::Given, ..) => text.push_str("\n[tls]\n"),
+    }
     let credentials = &ctx.credentials;
     for (login, role) in [
         (&credentials.supervisor, "admin"),
@@ -291,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_rendered_as_it_is_configured() {
+        let mut ctx = ctx();
+        let table = |ctx: &Context| -> toml::Table { toml::from_str(&configuration(ctx)).unwrap() };
+        assert!(!table(&ctx).contains_key("tls"));
+        ctx.config.datastore.search.tls = SearchTls::Generated;
+        assert!(table(&ctx)["tls"].as_table().unwrap().is_empty());
+        let search = &mut ctx.config.datastore.search;
+        search.tls = SearchTls::Given;
+        search.certificate = Some("/etc/lucid/a \"b\".pem".into());
+        search.key = Some("/etc/lucid/key.pem".into());
+        let tls = &table(&ctx)["tls"];
+        assert_eq!(tls["certificate"].as_str(), Some("/etc/lucid/a \"b\".pem"));
+        assert_eq!(tls["key"].as_str(), Some("/etc/lucid/key.pem"));
+    }
+
+    #[test]
     fn the_command_names_the_file_and_needs_no_knob_of_the_kernel() {
         let spec = SearchNode.command(&ctx());
         let file = "/run/lucid/conf/x/search-node.toml";
@@ -303,11 +336,20 @@ mod tests {
     }
 
     #[test]
-    fn open_networks_are_refused() {
-        let address = |text: &str| [text.parse::<IpAddr>().unwrap()];
-        assert_eq!(SearchNode.check_listen(&address("::1")), None);
-        let finding = SearchNode.check_listen(&address("0.0.0.0")).unwrap();
+    fn open_networks_are_refused_without_tls() {
+        let mut config = Config::default();
+        config.datastore.search.listen = vec!["::1".parse().unwrap()];
+        assert_eq!(SearchNode.check_listen(&config), None);
+        config.datastore.search.listen = vec!["0.0.0.0".parse().unwrap()];
+        let finding = SearchNode.check_listen(&config).unwrap();
         assert!(finding.blocks && finding.message.starts_with("lucid-search-node"));
+        assert!(
+            finding.remedy.contains("tls = \"generated\""),
+            "{}",
+            finding.remedy
+        );
+        config.datastore.search.tls = SearchTls::Generated;
+        assert_eq!(SearchNode.check_listen(&config), None);
     }
 
     #[test]

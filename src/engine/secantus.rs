@@ -12,7 +12,7 @@ use super::{
     RenderedFile, ThpPolicy, preflight, wiredtiger,
 };
 use crate::board::Board;
-use crate::config::EngineKind;
+use crate::config::{Config, EngineKind};
 use crate::journal::Level;
 use crate::units::MIB;
 
@@ -91,7 +91,8 @@ impl Engine for Secantus {
         old.into_iter().chain(other).collect()
     }
 
-    fn check_listen(&self, listen: &[IpAddr]) -> Option<Finding> {
+    fn check_listen(&self, config: &Config) -> Option<Finding> {
+        let listen = &config.datastore.document.listen;
         preflight::one_address("secantus", listen)
             .or_else(|| preflight::loopback("secantus", listen))
     }

@@ -6,6 +6,7 @@
 
 mod aggs;
 mod analysis;
+mod certificate;
 mod cluster;
 mod dates;
 mod failure;
@@ -29,8 +30,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+pub use certificate::CertificateError;
 use cluster::Node;
-use http::{Service, Users};
+use http::{Listener, Service, Users};
 use options::Options;
 
 /// The primary term of every index: there is one copy, and it never fails over.
@@ -78,6 +80,9 @@ pub enum StartError {
         /// What the kernel says.
         source: std::io::Error,
     },
+    /// There is no certificate to show.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Signals cannot be caught.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -89,6 +94,13 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
     let options = Options::load(config)?;
     let mut term = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let tls = match &options.tls {
+        None => None,
+        Some(tls) => {
+            let config = certificate::server_config(tls, &options.data, &options.listen)?;
+            Some(tokio_rustls::TlsAcceptor::from(config))
+        }
+    };
     let mut listeners = Vec::new();
     for address in &options.listen {
         let listener = TcpListener::bind(address)
@@ -97,7 +109,7 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
                 address: *address,
                 source,
             })?;
-        listeners.push(listener);
+        listeners.push(Listener::new(listener, tls.clone()));
     }
     let (data, cluster, name) = (
         options.data.clone(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::StartError;
+use super::certificate::TlsOptions;
 use super::http::{Role, User};
 
 /// Larger files are none.
@@ -28,6 +29,8 @@ pub(super) struct Options {
     /// Memory for buffers and caches, in bytes.
     #[serde(default = "memory")]
     pub(super) memory_bytes: u64,
+    /// TLS, without which only loopback addresses are listened on.
+    pub(super) tls: Option<TlsOptions>,
     /// Who may ask.
     #[serde(default)]
     user: Vec<UserOptions>,
@@ -65,6 +68,16 @@ impl Options {
             return Err(StartError::Config {
                 path: path.to_path_buf(),
                 cause: "[listen] and at least one [[user]] are needed".to_owned(),
+            });
+        }
+        let open = options.listen.iter().find(|at| !at.ip().is_loopback());
+        if let (Some(open), None) = (open, &options.tls) {
+            return Err(StartError::Config {
+                path: path.to_path_buf(),
+                cause: format!(
+                    "passwords would cross the network in the clear at {open}: add [tls], or listen \
+                     on 127.0.0.1"
+                ),
             });
         }
         Ok(options)

@@ -122,7 +122,7 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         .detect(common.binary, &plan.search)
         .map_err(|error| Blocked::new(error.to_string(), "see `lucid doctor`"))?;
     let mut findings = engine.preflight(&detected, &plan.board);
-    findings.extend(engine.check_listen(common.listen));
+    findings.extend(engine.check_listen(&plan.config));
     let data_dir = plan.paths.data().join(role.volume());
     if purpose != Purpose::Describe {
         if purpose == Purpose::Start {

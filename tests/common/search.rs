@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{LUCID, free_port};
 
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 /// A node that is killed when the test ends.
 pub struct Node {
@@ -29,6 +29,11 @@ impl Drop for Node {
 
 impl Node {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "127.0.0.1", "")
+    }
+
+    /// A node that listens on `ip`, with `extra` at the end of its configuration.
+    pub fn start_with(dir: &Path, ip: &str, extra: &str) -> Self {
         let port = free_port();
         let mut hash = [0; 32];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);
@@ -43,7 +48,7 @@ impl Node {
             })
             .concat();
         let config = format!(
-            "listen = [\"127.0.0.1:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}",
+            "listen = [\"{ip}:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}{extra}",
             dir.join("data").display()
         );
         let file = dir.join("node.toml");

@@ -8,6 +8,7 @@ mod documents;
 mod indices;
 mod info;
 mod keys;
+mod listener;
 mod msearch;
 mod ndjson;
 mod reading;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
 
+pub(super) use listener::Listener;
 pub(super) use request::{Reply, Request};
 pub(super) use security::{Role, User, Users};
 pub(super) use server::{Service, serve};

@@ -8,9 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::listener::Listener;
 use super::request::{Reply, Request, read_uri};
 use super::security::{Identity, Users};
 use super::{blocking, route};
@@ -67,7 +67,7 @@ impl Service {
 
 /// Answers on `listener` until `stop` is ready, then ends after the requests at work.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     service: Arc<Service>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
