@@ -19,6 +19,7 @@ mod query_string;
 mod search;
 mod shard;
 mod stored;
+mod suggest;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
