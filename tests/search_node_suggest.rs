@@ -4,8 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::disallowed_methods,
-    dead_code
+    clippy::disallowed_methods
 )]
 
 mod common;
@@ -83,8 +82,8 @@ fn words_near_a_missing_one_are_suggested_by_likeness_and_frequency() {
     let freq = &entries[2]["options"][0]["freq"];
     assert_eq!(*freq, 3, "over all segments");
 
-    let free = suggest(json!({"prefix_length": 0, "max_edits": 1}), "ängine");
-    assert_eq!(texts(&free, "s", 0), ["engine"]);
+    let loose = suggest(json!({"prefix_length": 0, "max_edits": 1}), "ängine");
+    assert_eq!(texts(&loose, "s", 0), ["engine"]);
     let one = suggest(json!({"max_edits": 1}), "seerch");
     assert_eq!(texts(&one, "s", 0), ["search"]);
     // A word that occurs has no need of others, unless they are more frequent or always wanted.

@@ -246,9 +246,9 @@ impl Best {
     fn takes(&self, score: f32, text: &str) -> bool {
         match &self.worst {
             None => true,
-            Some((least, last)) => score
-                .total_cmp(least)
-                .then_with(|| last.as_str().cmp(text))
+            Some((worst, shown)) => score
+                .total_cmp(worst)
+                .then_with(|| shown.as_str().cmp(text))
                 .is_ge(),
         }
     }
