@@ -20,6 +20,7 @@ mod query_string;
 mod search;
 mod shard;
 mod stored;
+mod suggest;
 mod tasks;
 
 use std::path::{Path, PathBuf};

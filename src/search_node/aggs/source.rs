@@ -275,7 +275,7 @@ fn open(leaf: &Leaf, columns: &tantivy::fastfield::FastFieldReaders) -> Outcome<
         Storage::Term => columns
             .str(&name)?
             .map(|column| Lane::Terms(Box::new(column))),
-        Storage::Text => None,
+        Storage::Text | Storage::Completion => None,
     };
     Ok(column.unwrap_or(Lane::Absent))
 }

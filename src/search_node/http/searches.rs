@@ -45,6 +45,10 @@ const SEARCH_PARAMS: &[&str] = &[
     "seq_no_primary_term",
     "size",
     "sort",
+    "suggest_field",
+    "suggest_mode",
+    "suggest_size",
+    "suggest_text",
     "track_scores",
     "track_total_hits",
     "typed_keys",
@@ -160,7 +164,25 @@ pub(super) fn body_of(request: &Request) -> Outcome<Value> {
         }
         body.insert("query".to_owned(), json!({"query_string": string}));
     }
+    if let Some(field) = request.param("suggest_field") {
+        body.insert("suggest".to_owned(), suggest_of(request, field));
+    }
     Ok(Value::Object(body))
+}
+
+/// The suggestion that the parameters ask for; it is named like its field.
+fn suggest_of(request: &Request, field: &str) -> Value {
+    let mut term = json!({"field": field});
+    for (param, member) in [("suggest_mode", "suggest_mode"), ("suggest_size", "size")] {
+        if let Some(value) = request.param(param) {
+            term[member] = value.into();
+        }
+    }
+    let mut suggestion = json!({"term": term});
+    if let Some(text) = request.param("suggest_text").or(request.param("q")) {
+        suggestion["text"] = text.into();
+    }
+    json!({field: suggestion})
 }
 
 fn read_request(request: &Request) -> Outcome<search::Request> {
@@ -212,8 +234,9 @@ pub(super) async fn search(node: &Arc<Node>, request: &Request) -> Outcome<Reply
             ));
         }
         if let Some(keep) = scroll {
-            // The pages that follow have no aggregations.
+            // The pages that follow have no aggregations and suggestions.
             parsed.aggs = None;
+            parsed.suggest = None;
             let kept = Kept {
                 sources,
                 request: Some(Arc::new(parsed)),
@@ -232,6 +255,11 @@ fn begin_scroll(parsed: &mut search::Request) -> Outcome<()> {
     if parsed.from > 0 || parsed.search_after.is_some() || parsed.pit.is_some() {
         return Err(Failure::illegal(
             "`from`, `search_after` and `pit` cannot be used in a scroll context",
+        ));
+    }
+    if parsed.is_suggest_only() {
+        return Err(Failure::illegal(
+            "[suggest] alone has no hits to scroll through; add a [query]",
         ));
     }
     if parsed.size == 0 {

@@ -30,7 +30,7 @@ impl SystemFields {
     pub(crate) const VERSION: Field = Field::from_field_id(3);
     /// The number of the nested object that this is an instance of: a column.
     pub(crate) const NEST: Field = Field::from_field_id(4);
-    /// Slots of the texts that have a value: terms, for `exists`.
+    /// Slots of the texts and completions that have a value: terms, for `exists`.
     pub(crate) const PRESENT: Field = Field::from_field_id(5);
     /// How many there are; the mapping's fields follow.
     pub(crate) const COUNT: u32 = 6;
@@ -90,6 +90,9 @@ fn add(schema: &mut SchemaBuilder, name: &str, leaf: &Leaf) {
         }
         Storage::Term => {
             schema.add_text_field(name, term(leaf.index, true));
+        }
+        Storage::Completion => {
+            schema.add_text_field(name, term(true, false));
         }
         Storage::Int => {
             schema.add_i64_field(name, NumericOptions::default().set_fast());

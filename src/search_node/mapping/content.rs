@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::completion;
 use super::kind::{Kind, Storage};
 use super::leaf::Leaf;
 use super::reader::{Reader, Target};
@@ -33,10 +34,7 @@ impl Reader<'_> {
     }
 
     fn value(&self, leaf: &Leaf, value: &Value, target: &mut Target) -> Outcome<()> {
-        if leaf.kind == Kind::Completion {
-            return self.completion(leaf, value, target);
-        }
-        if value.is_object() {
+        if value.is_object() && leaf.kind != Kind::Completion {
             return if leaf.ignore_malformed {
                 Ok(())
             } else {
@@ -62,11 +60,7 @@ impl Reader<'_> {
                     text = text.to_lowercase();
                 }
                 if text.len() > MAX_TERM {
-                    return Err(Failure::illegal(format!(
-                        "Document contains at least one immense term in field=\"{}\" (whose UTF8 \
-                         encoding is longer than the max length {MAX_TERM})",
-                        leaf.path
-                    )));
+                    return Err(immense(leaf));
                 }
                 target.doc.add_text(field, text);
                 Ok(())
@@ -81,6 +75,7 @@ impl Reader<'_> {
                     Number::Float(number) => target.doc.add_f64(field, number),
                 })
             }
+            Storage::Completion => return self.completion(leaf, value, target),
             Storage::Ip => parse_ip(value).map(|ip| target.doc.add_ip_addr(field, ip)),
         };
         match result {
@@ -90,47 +85,23 @@ impl Reader<'_> {
         }
     }
 
-    /// An input, or `{"input": …, "weight": …}`: kept as the folded input, what it shows and its
-    /// weight, in one term.
+    /// What is suggested for a document: each input as one term.
     fn completion(&self, leaf: &Leaf, value: &Value, target: &mut Target) -> Outcome<()> {
-        let (inputs, weight) = match value {
-            Value::String(_) => (vec![value], 1),
-            Value::Object(object) => {
-                let inputs = match object.get("input") {
-                    Some(Value::Array(many)) => many.iter().collect(),
-                    Some(one) => vec![one],
-                    None => return Err(self.unreadable(leaf, value, "[input] is missing")),
-                };
-                let weight = match object.get("weight") {
-                    None => 1,
-                    Some(weight) => match text(weight).parse::<u32>() {
-                        Ok(weight) => weight,
-                        Err(_) => {
-                            return Err(self.unreadable(
-                                leaf,
-                                value,
-                                "Weight must be in the interval [0..2147483647]",
-                            ));
-                        }
-                    },
-                };
-                (inputs, weight)
-            }
-            _ => return Err(self.unreadable(leaf, value, "a completion is a text or an object")),
-        };
-        for input in inputs {
-            let Value::String(input) = input else {
-                return Err(self.unreadable(leaf, value, "[input] must be texts"));
+        let inputs =
+            completion::inputs(leaf, value).map_err(|why| self.unreadable(leaf, value, &why))?;
+        for (input, weight) in inputs {
+            let term = leaf
+                .completion_term(&input, weight)
+                .map_err(|why| self.unreadable(leaf, value, &why))?;
+            let Some(term) = term else {
+                continue;
             };
-            let input: String = input.chars().take(leaf.max_input).collect();
-            if input.trim().is_empty() || input.contains('\u{1f}') {
-                return Err(self.unreadable(leaf, value, "value must have a length > 0"));
+            if term.len() > MAX_TERM {
+                return Err(immense(leaf));
             }
-            target.doc.add_text(
-                leaf.field(),
-                format!("{}\u{1f}{weight}\u{1f}{input}", fold(&input)),
-            );
+            target.doc.add_text(leaf.field(), term);
         }
+        target.present.insert(leaf.slot);
         Ok(())
     }
 
@@ -147,17 +118,11 @@ impl Reader<'_> {
     }
 }
 
-/// How inputs of completions are compared: words in lower case, one blank between them.
-fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
-    for word in text.split(|c: char| !c.is_alphanumeric()) {
-        if word.is_empty() {
-            continue;
-        }
-        if !folded.is_empty() {
-            folded.push(' ');
-        }
-        folded.extend(word.chars().flat_map(char::to_lowercase));
-    }
-    folded
+/// A term is too long.
+fn immense(leaf: &Leaf) -> Failure {
+    Failure::illegal(format!(
+        "Document contains at least one immense term in field=\"{}\" (whose UTF8 encoding is \
+         longer than the max length {MAX_TERM})",
+        leaf.path
+    ))
 }

@@ -48,6 +48,8 @@ pub(crate) enum Storage {
     Float,
     /// A column of addresses.
     Ip,
+    /// Terms of a completion.
+    Completion,
 }
 
 const NAMES: &[(&str, Kind)] = &[
@@ -88,12 +90,13 @@ impl Kind {
     pub(crate) const fn storage(self) -> Storage {
         match self {
             Kind::Text => Storage::Text,
-            Kind::Keyword | Kind::Completion => Storage::Term,
+            Kind::Keyword => Storage::Term,
             Kind::Long | Kind::Integer | Kind::Short | Kind::Byte | Kind::Boolean | Kind::Date => {
                 Storage::Int
             }
             Kind::Double | Kind::Float | Kind::HalfFloat | Kind::ScaledFloat => Storage::Float,
             Kind::Ip => Storage::Ip,
+            Kind::Completion => Storage::Completion,
         }
     }
 

@@ -43,8 +43,12 @@ pub(crate) struct Leaf {
     pub formats: Formats,
     /// Of a scaled float.
     pub scaling: f64,
-    /// Longest input of a completion, in characters.
+    /// Longest input of a completion, in UTF-16 units; longer ones are cut.
     pub max_input: usize,
+    /// Whether a completion tells where one word ends and the next begins.
+    pub keeps_separators: bool,
+    /// Whether a completion tells where words were left out.
+    pub keeps_positions: bool,
     /// The nested object it stands in.
     pub nested: Option<String>,
     /// Names of its multi-fields.
@@ -197,6 +201,8 @@ impl Leaf {
             formats,
             scaling,
             max_input: read.count("max_input_length")?.unwrap_or(50),
+            keeps_separators: read.flag("preserve_separators", true)?,
+            keeps_positions: read.flag("preserve_position_increments", true)?,
             nested: nested.map(str::to_owned),
             multi: Vec::new(),
         })
@@ -225,6 +231,14 @@ impl Params<'_> {
             let key = key.as_str();
             if ["type", "fields", "meta"].contains(&key) {
                 continue;
+            }
+            if kind == Kind::Completion && key == "contexts" {
+                return Err(Failure::unsupported(format!(
+                    "[contexts] on field [{path}] of type [completion]"
+                )));
+            }
+            if key == "max_input_length" && text(value) == "0" {
+                return Err(self.bad(key, "0", "a whole number of at least 1"));
             }
             if !allowed(kind).contains(&key) {
                 return Err(Failure::mapping(format!(

@@ -1,6 +1,7 @@
 //! Mappings: which fields an index has, how their values are read, and where they lie.
 
 mod columns;
+mod completion;
 mod content;
 mod definition;
 mod dynamic;
@@ -11,6 +12,7 @@ mod reader;
 mod values;
 
 pub(super) use columns::{Schema, SystemFields};
+pub(super) use completion::Completion;
 pub(super) use definition::{Mapping, Numbered, Property};
 pub(super) use kind::{Kind, Storage};
 pub(super) use leaf::Leaf;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tantivy::TantivyDocument;
 
 use super::definition::{Dynamic, Mapping, Object, Property};
-use super::{MAX_DEPTH, MAX_NESTED, SystemFields, dynamic, merge};
+use super::{MAX_DEPTH, MAX_NESTED, SystemFields, completion, dynamic, merge};
 use crate::search_node::failure::{Failure, Outcome};
 
 /// A document ready to be indexed.
@@ -169,7 +169,7 @@ impl Reader<'_> {
             Some(Property::Leaf(leaf, multi)) if rest.is_none() => {
                 self.leaf(leaf, value, target)?;
                 for field in multi {
-                    self.leaf(field, value, target)?;
+                    self.leaf(field, &completion::for_multi(leaf, field, value), target)?;
                 }
                 for to in &leaf.copy_to {
                     self.copy(to, value, target)?;
@@ -272,7 +272,7 @@ impl Reader<'_> {
                 self.leaf(&leaf, value, target)?;
                 for name in &leaf.multi {
                     if let Some(field) = self.mapping.leaf(&format!("{to}.{name}")).cloned() {
-                        self.leaf(&field, value, target)?;
+                        self.leaf(&field, &completion::for_multi(&leaf, &field, value), target)?;
                     }
                 }
                 Ok(())

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use tantivy::query::{BoostQuery, ConstScoreQuery, EmptyQuery, Query};
 
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::mapping::{Leaf, Mapping};
+use crate::search_node::mapping::{Kind, Leaf, Mapping};
 use crate::search_node::shard::View;
 
 pub(super) use dictionary::{TIMED_OUT, Terms};
@@ -237,6 +237,12 @@ impl<'a> Context<'a> {
         let Some(leaf) = self.mapping().leaf(path) else {
             return Ok(None);
         };
+        if leaf.kind == Kind::Completion {
+            return Err(Failure::unsupported(format!(
+                "a query on field [{path}] of type [completion]; [exists] and the completion \
+                 suggester are there, and a multi-field of type [text] or [keyword]"
+            )));
+        }
         if !(leaf.index || leaf.kind.is_numeric() && leaf.doc_values) {
             return Err(Failure::new(
                 400,

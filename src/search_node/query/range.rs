@@ -66,8 +66,9 @@ impl Bounds<'_> {
             return Err(bad_value(leaf, "[format] is for dates"));
         }
         match leaf.kind.storage() {
-            Storage::Text => Err(Failure::unsupported(format!(
-                "query [range] on field [{field}] of type [text]; use a keyword field"
+            Storage::Text | Storage::Completion => Err(Failure::unsupported(format!(
+                "query [range] on field [{field}] of type [{}]; use a keyword field",
+                leaf.kind.name()
             ))),
             Storage::Term => self.ends(leaf, |value| {
                 Ok(Term::from_field_text(

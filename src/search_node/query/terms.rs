@@ -329,7 +329,7 @@ pub(super) fn exists_path(ctx: &Context<'_>, path: &str) -> Built {
 
 pub(super) fn exists_leaf(leaf: &Leaf) -> Built {
     match leaf.kind.storage() {
-        Storage::Text => Box::new(TermQuery::new(
+        Storage::Text | Storage::Completion => Box::new(TermQuery::new(
             Term::from_field_text(SystemFields::PRESENT, &leaf.slot.to_string()),
             IndexRecordOption::Basic,
         )),

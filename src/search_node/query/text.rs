@@ -13,7 +13,7 @@ use super::{Built, Context, Marked, all, boosted, field_params, none, object_of}
 use crate::search_node::analysis::{Analyzer, Tok};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::plain;
-use crate::search_node::mapping::{Leaf, Storage};
+use crate::search_node::mapping::{Kind, Leaf, Storage};
 
 /// Words that the last one of a phrase may begin, at most.
 const MAX_EXPANSIONS: usize = 1024;
@@ -325,7 +325,7 @@ pub(super) fn fields(ctx: &Context<'_>, given: Option<&Value>) -> Outcome<Vec<(S
         if pattern.contains('*') {
             for leaf in ctx.mapping().matching(pattern) {
                 let in_scope = leaf.nested.as_deref() == ctx.scope.borrow().as_deref();
-                if leaf.index && in_scope {
+                if leaf.index && leaf.kind != Kind::Completion && in_scope {
                     found.push((leaf.path.clone(), boost));
                 }
             }

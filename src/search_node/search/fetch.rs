@@ -11,6 +11,7 @@ use crate::search_node::PRIMARY_TERM;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 use crate::search_node::query::Mark;
+use crate::search_node::shard::{Part, Stored};
 
 /// One hit, or one document got by its id.
 #[derive(Debug, Serialize)]
@@ -44,20 +45,15 @@ pub(crate) struct Hit {
     pub sort: Option<Vec<Value>>,
 }
 
+/// A hit with what was found marked, and its sort values.
 pub(super) fn hit(
     sources: &[Source],
     marks: &[Vec<Mark>],
     request: &Request,
     place: &Place,
 ) -> Outcome<Hit> {
-    let found = sources
-        .get(place.source)
-        .and_then(|source| Some((source, source.view.parts.get(place.part)?)));
-    let Some((source, part)) = found else {
-        return Err(Failure::internal("a hit of another view"));
-    };
+    let (source, part) = at(sources, place)?;
     let stored = part.segment.stored(place.doc)?;
-    let (seq, version) = part.segment.seq_version(place.doc);
     let highlight = match &request.highlight {
         None => None,
         Some(highlight) => {
@@ -72,16 +68,47 @@ pub(super) fn hit(
     let shows_score = request.sort.is_empty()
         || request.track_scores
         || request.sort.iter().any(super::sort::SortSpec::is_score);
+    let plain = plain(source, part, stored, request, place)?;
+    Ok(Hit {
+        score: shows_score.then_some(place.score),
+        highlight,
+        sort,
+        ..plain
+    })
+}
+
+/// A document with its score alone.
+pub(super) fn document(sources: &[Source], request: &Request, place: &Place) -> Outcome<Hit> {
+    let (source, part) = at(sources, place)?;
+    let stored = part.segment.stored(place.doc)?;
+    plain(source, part, stored, request, place)
+}
+
+fn at<'a>(sources: &'a [Source], place: &Place) -> Outcome<(&'a Source, &'a Part)> {
+    sources
+        .get(place.source)
+        .and_then(|source| Some((source, source.view.parts.get(place.part)?)))
+        .ok_or_else(|| Failure::internal("a hit of another view"))
+}
+
+fn plain(
+    source: &Source,
+    part: &Part,
+    stored: Stored,
+    request: &Request,
+    place: &Place,
+) -> Outcome<Hit> {
+    let (seq, version) = part.segment.seq_version(place.doc);
     Ok(Hit {
         index: source.index.name.clone(),
         id: stored.id,
-        score: shows_score.then_some(place.score),
+        score: Some(place.score),
         version: request.version.then_some(version),
         seq_no: request.seq_no.then_some(seq),
         primary_term: request.seq_no.then_some(PRIMARY_TERM),
         source: request.source.apply(&stored.source)?,
-        highlight,
-        sort,
+        highlight: None,
+        sort: None,
     })
 }
 

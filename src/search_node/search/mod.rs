@@ -7,6 +7,7 @@ mod highlight;
 mod keys;
 mod request;
 mod sort;
+mod suggestions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub(super) use collect::{Found, Place};
 pub(super) use contexts::{Contexts, Kept};
 pub(super) use fetch::{Hit, SourceFilter};
 pub(super) use request::{Request, Track};
+pub(super) use suggestions::Suggestions;
 
 /// A request is given up after this time.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -56,6 +58,9 @@ pub(super) struct Answer {
     /// Aggregations, if any were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregations: Option<Value>,
+    /// Suggestions, if any were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggest: Option<Suggestions>,
     /// Where to go on, of a scroll.
     #[serde(rename = "_scroll_id", skip_serializing_if = "Option::is_none")]
     pub scroll_id: Option<String>,
@@ -129,14 +134,16 @@ pub(super) fn search(sources: &[Source], request: &Request, run: &Run) -> Outcom
     let mut marks: Vec<Vec<Mark>> = Vec::with_capacity(sources.len());
     for (number, (source, context)) in sources.iter().zip(&contexts).enumerate() {
         request.check_window(source.index.settings().max_result_window)?;
-        collect::collect(
-            number,
-            source,
-            request,
-            run.after.as_ref(),
-            context,
-            &mut found,
-        )?;
+        if !request.is_suggest_only() {
+            collect::collect(
+                number,
+                source,
+                request,
+                run.after.as_ref(),
+                context,
+                &mut found,
+            )?;
+        }
         marks.push(context.marks());
         let counters = &source.index.shard.counters;
         counters
@@ -156,9 +163,10 @@ pub(super) fn search(sources: &[Source], request: &Request, run: &Run) -> Outcom
     let mut budget = Budget::new(deadline);
     for place in page {
         let hit = fetch::hit(sources, &marks, request, &place)?;
-        budget.take(hit.source.as_ref().map_or(0, |source| source.get().len()))?;
+        budget.take_hit(&hit)?;
         hits.push(hit);
     }
+    let suggest = suggestions::run(sources, request, &mut budget, deadline)?;
     Ok(Answer {
         took: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         timed_out: false,
@@ -169,6 +177,7 @@ pub(super) fn search(sources: &[Source], request: &Request, run: &Run) -> Outcom
             found: hits,
         },
         aggregations,
+        suggest,
         scroll_id: None,
         pit_id: None,
         status: None,
@@ -205,6 +214,11 @@ impl Budget {
             bytes: MAX_ANSWER,
             deadline,
         }
+    }
+
+    /// Takes the bytes of a hit's document.
+    fn take_hit(&mut self, hit: &Hit) -> Outcome<()> {
+        self.take(hit.source.as_ref().map_or(0, |source| source.get().len()))
     }
 
     /// Takes the bytes of one document.

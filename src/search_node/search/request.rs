@@ -11,6 +11,7 @@ use crate::search_node::aggs::Aggs;
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::query::Params;
+use crate::search_node::suggest::Suggest;
 
 /// How exactly hits are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub(crate) struct Request {
     pub aggs: Option<Aggs>,
     /// What is marked in hits.
     pub highlight: Option<Highlight>,
+    /// What is suggested beside the hits.
+    pub suggest: Option<Suggest>,
     /// The point in time to search, and how long it is kept further.
     pub pit: Option<(String, Option<String>)>,
 }
@@ -102,7 +105,6 @@ impl Request {
             "knn",
             "slice",
             "indices_boost",
-            "suggest",
             "rank",
         ] {
             if params.get(key).is_some() {
@@ -174,6 +176,7 @@ impl Request {
             timeout,
             aggs: aggs.filter(|aggs| !aggs.is_empty()),
             highlight: params.get("highlight").map(Highlight::parse).transpose()?,
+            suggest: params.get("suggest").map(Suggest::parse).transpose()?,
             pit,
         };
         params.finish()?;
@@ -226,6 +229,11 @@ impl Request {
             )));
         }
         Ok(())
+    }
+
+    /// Whether nothing is searched: suggestions alone come without hits.
+    pub(crate) fn is_suggest_only(&self) -> bool {
+        self.suggest.is_some() && self.query.is_none() && self.aggs.is_none()
     }
 
     /// Whether the best score is shown.

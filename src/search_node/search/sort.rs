@@ -299,7 +299,7 @@ impl SortSpec {
                     None => KeyReader::Absent(missing),
                 }
             }
-            Storage::Term | Storage::Text => {
+            Storage::Term | Storage::Text | Storage::Completion => {
                 if stand_in.is_some() {
                     return Err(Failure::unsupported(format!(
                         "a value of one's own as [missing] when sorting by keyword [{path}]"

@@ -24,7 +24,7 @@ pub(super) use bits::Bits;
 pub(super) use change::{Change, Condition, Write, Written};
 pub(super) use frame::{Frame, Operation};
 pub(super) use log::{IndexId, Log};
-pub(super) use segment::Segment;
+pub(super) use segment::{Segment, Stored};
 pub(super) use view::{Part, View};
 
 use crate::search_node::failure::{Failure, Outcome};
