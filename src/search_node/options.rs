@@ -28,6 +28,9 @@ pub(super) struct Options {
     /// Memory for buffers and caches, in bytes.
     #[serde(default = "memory")]
     pub(super) memory_bytes: u64,
+    /// Directories in which repositories of snapshots may lie.
+    #[serde(default)]
+    pub(super) path_repo: Vec<PathBuf>,
     /// Who may ask.
     #[serde(default)]
     user: Vec<UserOptions>,
