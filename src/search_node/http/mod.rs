@@ -3,6 +3,7 @@
 mod analyze;
 mod bulk;
 mod cat;
+mod cat_snapshots;
 mod documents;
 mod indices;
 mod info;
@@ -14,6 +15,8 @@ mod request;
 mod searches;
 mod security;
 mod server;
+mod snapshots;
+mod snapshots_show;
 mod stats;
 mod templates;
 mod update;
@@ -48,6 +51,7 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     let method = request.method.as_str();
     match (method, path.as_slice()) {
         ("GET" | "HEAD", []) => Ok(info::root(node)),
+        (_, ["_snapshot", rest @ ..]) => snapshots::route(node, request, rest).await,
         (_, ["_bulk"] | [_, "_bulk"]) => bulk::bulk(node, request).await,
         ("GET" | "POST", ["_mget"] | [_, "_mget"]) => reading::mget(node, request).await,
         (

@@ -15,7 +15,7 @@ mod work;
 
 pub(super) use blobs::{Blob, hash_of};
 pub(super) use description::{Description, FORMAT, SavedFile, SavedIndex};
-pub(super) use integrity::{Anomaly, Integrity};
+pub(super) use integrity::Integrity;
 pub(super) use places::Places;
 pub(super) use registration::Registration;
 pub(super) use repository::{Freed, Lock, Repository, check_free};
