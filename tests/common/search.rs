@@ -29,6 +29,19 @@ impl Drop for Node {
 
 impl Node {
     pub fn start(dir: &Path) -> Self {
+        Self::launch(dir, "")
+    }
+
+    /// A node whose repositories of snapshots lie below `repositories`.
+    pub fn start_with_repositories(dir: &Path, repositories: &Path) -> Self {
+        Self::launch(
+            dir,
+            &format!("path_repo = [\"{}\"]\n", repositories.display()),
+        )
+    }
+
+    /// A node with `head` at the beginning of its configuration.
+    fn launch(dir: &Path, head: &str) -> Self {
         let port = free_port();
         let mut hash = [0; 32];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);
@@ -43,7 +56,7 @@ impl Node {
             })
             .concat();
         let config = format!(
-            "listen = [\"127.0.0.1:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}",
+            "{head}listen = [\"127.0.0.1:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}",
             dir.join("data").display()
         );
         let file = dir.join("node.toml");
