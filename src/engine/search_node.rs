@@ -215,6 +215,7 @@ fn configuration(ctx: &Context) -> String {
         "# Written by lucid at every start; changes are lost.
 listen = [{listen}]
 data = \".\"
+path_repo = [\"snapshots\"]
 cluster_name = \"lucid-cluster\"
 node_name = \"lucid-node\"
 memory_bytes = {memory}
@@ -287,6 +288,7 @@ mod tests {
             .collect();
         assert_eq!(listen, ["127.0.0.1:9200", "[::1]:9200"]);
         assert_eq!(text(&table["data"]), ".");
+        assert_eq!(text(&table["path_repo"][0]), "snapshots");
         assert_eq!(table["memory_bytes"].as_integer(), Some(64 << 20));
         let users = table["user"].as_array().unwrap();
         let of = |key: &str| {

@@ -19,6 +19,8 @@ mod query;
 mod query_string;
 mod search;
 mod shard;
+mod sizes;
+mod snapshots;
 mod stored;
 mod suggest;
 mod tasks;
@@ -117,9 +119,10 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
         options.cluster_name.clone(),
         options.node_name.clone(),
     );
-    let memory = options.memory_bytes;
+    let (memory, path_repo) = (options.memory_bytes, options.path_repo.clone());
     let opened =
-        tokio::task::spawn_blocking(move || Node::open(&data, &cluster, &name, memory)).await;
+        tokio::task::spawn_blocking(move || Node::open(&data, &cluster, &name, memory, &path_repo))
+            .await;
     let node = opened
         .map_err(|error| error.to_string())
         .and_then(|opened| opened.map_err(|failure| failure.to_string()))

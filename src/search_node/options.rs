@@ -31,6 +31,9 @@ pub(super) struct Options {
     pub(super) memory_bytes: u64,
     /// TLS, without which only loopback addresses are listened on.
     pub(super) tls: Option<TlsOptions>,
+    /// Directories in which repositories of snapshots may lie.
+    #[serde(default)]
+    pub(super) path_repo: Vec<PathBuf>,
     /// Who may ask.
     #[serde(default)]
     user: Vec<UserOptions>,

@@ -103,6 +103,18 @@ impl Index {
         result
     }
 
+    /// Where the store of the index `uuid` lies.
+    pub(super) fn shard_dir(indices: &Path, uuid: &str) -> PathBuf {
+        indices.join(uuid).join(SHARD)
+    }
+
+    /// Opens the index that `definition` is of, and whose store lies in `indices` already.
+    pub(super) fn adopt(indices: &Path, definition: Definition, log: &Arc<Log>) -> Outcome<Self> {
+        let dir = indices.join(&definition.uuid);
+        save(&dir, &definition)?;
+        Self::from_definition(dir, definition, log)
+    }
+
     /// Opens the index in `dir`.
     pub(crate) fn open(dir: PathBuf, log: &Arc<Log>) -> Outcome<Self> {
         stored::remove_temporaries(&dir);

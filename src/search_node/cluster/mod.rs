@@ -2,8 +2,12 @@
 
 mod aliases;
 pub(super) mod index;
+mod rename;
+mod repositories;
 mod resolve;
+mod restore;
 pub(super) mod settings;
+mod snapshot;
 pub(super) mod state;
 mod templates;
 mod upkeep;
@@ -19,6 +23,8 @@ use serde_json::{Value, json};
 pub(super) use aliases::show as show_alias;
 pub(super) use index::{Definition, Index};
 pub(super) use resolve::{Lenience, unavailable};
+pub(super) use restore::RestoreWish;
+pub(super) use snapshot::SnapshotWish;
 use state::{Alias, Entry, State};
 pub(super) use upkeep::worst;
 
@@ -28,6 +34,7 @@ use crate::search_node::mapping::Mapping;
 use crate::search_node::names;
 use crate::search_node::search::Contexts;
 use crate::search_node::shard::Log;
+use crate::search_node::snapshots::{Places, Snapshots};
 use crate::search_node::stored;
 use crate::search_node::tasks::Tasks;
 use upkeep::buffer_limit;
@@ -52,6 +59,8 @@ pub(super) struct Node {
     pub contexts: Contexts,
     /// Work that goes on.
     pub tasks: Tasks,
+    /// What is at work in repositories of snapshots.
+    pub snapshots: Arc<Snapshots>,
     dir: PathBuf,
     inner: RwLock<Inner>,
     /// Held while the state changes.
@@ -79,12 +88,13 @@ pub(super) fn now_millis() -> i64 {
 }
 
 impl Node {
-    /// Opens everything in `dir`, and applies what the log has of the last moments.
+    /// Opens everything in `dir`, with repositories of snapshots below `path_repo`, and applies what the log has of the last moments.
     pub(super) fn open(
         dir: &Path,
         cluster_name: &str,
         name: &str,
         memory: u64,
+        path_repo: &[PathBuf],
     ) -> Outcome<Arc<Self>> {
         let indices_dir = dir.join("indices");
         let log_dir = dir.join("log");
@@ -149,6 +159,7 @@ impl Node {
             log,
             contexts: Contexts::default(),
             tasks: Tasks::default(),
+            snapshots: Arc::new(Snapshots::new(Places::new(path_repo, dir))),
             dir: dir.to_path_buf(),
             inner: RwLock::new(Inner {
                 state,

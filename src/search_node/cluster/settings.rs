@@ -10,6 +10,7 @@ use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::text;
 use crate::search_node::mapping::{MAX_FIELDS, Mapping};
 use crate::search_node::names;
+use crate::search_node::sizes::parse_bytes;
 
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
 pub(crate) type Flat = BTreeMap<String, String>;
@@ -284,21 +285,6 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
     })
 }
 
-/// `64mb` and the like as bytes.
-pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        "t" | "tb" => 1 << 40,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
-}
-
 /// Flat settings as nested objects.
 pub(crate) fn nest<'a>(flat: impl Iterator<Item = (&'a String, &'a String)>) -> Value {
     let mut root = Map::new();
@@ -399,12 +385,5 @@ mod tests {
     fn flat_settings_nest() {
         let flat = Flat::from([("index.a.b".to_owned(), "1".to_owned())]);
         assert_eq!(nest(flat.iter()), json!({"index": {"a": {"b": "1"}}}));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_bytes("64mb"), Some(64 << 20));
-        assert_eq!(parse_bytes("10"), Some(10));
-        assert_eq!(parse_bytes("x"), None);
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::search_node::failure::Outcome;
+use crate::search_node::snapshots::Registration;
 use crate::search_node::stored;
 
 /// The file's name.
@@ -32,6 +33,9 @@ pub(crate) struct State {
     /// API keys by id.
     #[serde(default)]
     pub api_keys: BTreeMap<String, Value>,
+    /// Repositories of snapshots by name.
+    #[serde(default)]
+    pub repositories: BTreeMap<String, Registration>,
 }
 
 /// An index in the state.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::cat_snapshots;
 use super::info::{disk, resident, shards};
 use super::request::{Reply, Request};
 use crate::search_node::cluster::{Lenience, Node, now_millis};
@@ -14,9 +15,9 @@ use crate::search_node::search::{self, Run};
 use crate::units::human_bytes;
 
 /// Columns by name, and rows.
-struct Table {
-    columns: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+pub(super) struct Table {
+    pub(super) columns: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
@@ -41,9 +42,11 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         ["aliases", rest @ ..] => aliases(node, rest),
         ["count", rest @ ..] => count(node, request, rest)?,
         ["allocation", ..] => allocation(node, request)?,
+        ["repositories"] => cat_snapshots::repositories(node)?,
+        ["snapshots", rest @ ..] => cat_snapshots::snapshots(node, request, rest)?,
         [other, ..] => return Err(Failure::unsupported(format!("_cat/{other}"))),
         [] => {
-            return Ok(Reply::Text(200, "=^.^=\n/_cat/aliases\n/_cat/allocation\n/_cat/count\n/_cat/health\n/_cat/indices\n/_cat/nodes\n".to_owned()));
+            return Ok(Reply::Text(200, "=^.^=\n/_cat/aliases\n/_cat/allocation\n/_cat/count\n/_cat/health\n/_cat/indices\n/_cat/nodes\n/_cat/repositories\n/_cat/snapshots\n".to_owned()));
         }
     };
     table.show(request)
@@ -208,7 +211,8 @@ fn indices(node: &Node, request: &Request, rest: &[&str]) -> Outcome<Table> {
     Ok(Table { columns, rows })
 }
 
-fn clock(millis: i64) -> (String, String) {
+/// Seconds since the epoch, and the time of day.
+pub(super) fn clock(millis: i64) -> (String, String) {
     let seconds = millis / 1000;
     let day = seconds.rem_euclid(86_400);
     (

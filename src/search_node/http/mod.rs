@@ -4,6 +4,7 @@ mod analyze;
 mod bulk;
 mod by_query;
 mod cat;
+mod cat_snapshots;
 mod documents;
 mod indices;
 mod info;
@@ -16,6 +17,8 @@ mod request;
 mod searches;
 mod security;
 mod server;
+mod snapshots;
+mod snapshots_show;
 mod stats;
 mod sweep;
 mod tasks;
@@ -53,6 +56,7 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     let method = request.method.as_str();
     match (method, path.as_slice()) {
         ("GET" | "HEAD", []) => Ok(info::root(node)),
+        (_, ["_snapshot", rest @ ..]) => snapshots::route(node, request, rest).await,
         (_, ["_bulk"] | [_, "_bulk"]) => bulk::bulk(node, request).await,
         ("GET" | "POST", ["_mget"] | [_, "_mget"]) => reading::mget(node, request).await,
         (

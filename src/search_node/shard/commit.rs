@@ -83,14 +83,17 @@ impl Commit {
         stored::save(&dir.join(NAME), self)
     }
 
-    /// Removes the files in `dir` that this description does not name.
-    pub(super) fn clean(&self, dir: &Path) {
-        let kept: HashSet<&str> = self
-            .segments
+    /// The names of all files that this description names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.segments
             .iter()
             .flat_map(|saved| [Some(saved.file.as_str()), saved.live.as_deref()])
             .flatten()
-            .collect();
+    }
+
+    /// Removes the files in `dir` that this description does not name.
+    pub(super) fn clean(&self, dir: &Path) {
+        let kept: HashSet<&str> = self.files().collect();
         let Ok(entries) = std::fs::read_dir(dir) else {
             return;
         };

@@ -148,9 +148,13 @@ impl Part {
 /// Compares every part of the file with its checksum. It reads, and maps nothing: a bad sector
 /// is then an error of this file, where a mapped one would end the process.
 pub(super) fn verify(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
+    verify_open(&File::open(path)?, path)
+}
+
+/// The same of a file that is open; `path` is for the message.
+pub(super) fn verify_open(file: &File, path: &Path) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 18];
-    for part in read_table(&file, path)? {
+    for part in read_table(file, path)? {
         let mut crc = crc32fast::Hasher::new();
         let end = part.offset + part.length;
         let mut at = part.offset;

@@ -39,7 +39,7 @@ const MAX_MERGED: u64 = 96 << 20;
 type Sources = Vec<(Arc<Segment>, Arc<Bits>)>;
 
 impl Shard {
-    fn commit(&self) -> MutexGuard<'_, Commit> {
+    pub(super) fn commit(&self) -> MutexGuard<'_, Commit> {
         self.flushing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,6 +4,7 @@
 mod bits;
 mod change;
 mod commit;
+mod export;
 mod files;
 mod flush;
 mod frame;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub(super) use bits::Bits;
 pub(super) use change::{Change, Condition, Write, Written};
+pub(super) use export::Export;
 pub(super) use frame::{Frame, Operation};
 pub(super) use log::{IndexId, Log};
 pub(super) use segment::{Segment, Stored};

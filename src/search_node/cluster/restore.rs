@@ -1,0 +1,473 @@
+//! Restoring indices from snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use serde_json::Value;
+
+use super::rename::Rename;
+use super::settings::{self, Flat};
+use super::state::{Alias, Entry, State};
+use super::{Definition, Index, MAX_INDICES, Node, aliases, index, now_millis};
+use crate::fsx;
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::names;
+use crate::search_node::shard::Shard;
+use crate::search_node::snapshots::{
+    Description, Kind, Listed, Lock, Pace, Repository, Running, SavedFile, check_free,
+};
+
+/// Settings that belong to the documents, and stay as they are.
+const FIXED: &[&str] = &["index.number_of_shards"];
+
+/// What is to be restored, and how.
+#[derive(Debug)]
+pub(in crate::search_node) struct RestoreWish {
+    /// Which indices, names and patterns.
+    pub indices: Vec<String>,
+    /// Whether those that are missing are passed over.
+    pub ignore_unavailable: bool,
+    /// Pattern and replacement of their names.
+    pub rename: Option<(String, String)>,
+    /// Whether they get their aliases.
+    pub aliases: bool,
+    /// Whether templates are restored.
+    pub global: bool,
+    /// Settings that they get.
+    pub settings: Value,
+    /// Settings that they lose, names and patterns.
+    pub ignored: Vec<String>,
+}
+
+/// One index to be restored.
+#[derive(Debug)]
+struct Pick {
+    from: String,
+    definition: Definition,
+    aliases: BTreeMap<String, Alias>,
+}
+
+/// A restore that may begin.
+#[derive(Debug)]
+pub(in crate::search_node) struct Restoring {
+    listed: Listed,
+    node: Arc<Node>,
+    repository: Repository,
+    _lock: Lock,
+    description: Description,
+    picks: Vec<Pick>,
+    global: bool,
+}
+
+fn refuse(repository: &Repository, snapshot: &Description, why: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        500,
+        "snapshot_restore_exception",
+        format!(
+            "[{}:{}/{}] {why}",
+            repository.name, snapshot.snapshot, snapshot.uuid
+        ),
+    )
+}
+
+/// Why an open index keeps another one from its name.
+fn is_open(name: &str) -> String {
+    format!(
+        "cannot restore index [{name}] because an open index with same name already exists in the \
+         cluster. Either close or delete the existing index or restore the index under a different \
+         name by providing a rename pattern and replacement name"
+    )
+}
+
+/// The names of `all` that `wanted` names, as Elasticsearch reads such lists of a snapshot.
+fn pick_names(
+    wanted: &[String],
+    all: &BTreeSet<&str>,
+    ignore_unavailable: bool,
+) -> Outcome<BTreeSet<String>> {
+    let every = || all.iter().map(|name| (*name).to_owned()).collect();
+    let mut picked: BTreeSet<String> = BTreeSet::new();
+    if wanted.is_empty() || wanted == ["_all"] {
+        return Ok(every());
+    }
+    for (at, part) in wanted.iter().enumerate() {
+        let (part, add) = match part.strip_prefix('-') {
+            Some(part) => (part, false),
+            None => (part.as_str(), true),
+        };
+        if at == 0 && !add {
+            picked = every();
+        }
+        if !part.contains('*') && !all.contains(part) {
+            if ignore_unavailable {
+                continue;
+            }
+            return Err(Failure::no_index(part));
+        }
+        for name in all.iter().filter(|name| names::matches(part, name)) {
+            if add {
+                picked.insert((*name).to_owned());
+            } else {
+                picked.remove(*name);
+            }
+        }
+    }
+    Ok(picked)
+}
+
+impl RestoreWish {
+    /// The settings that an index with these gets.
+    fn change(&self, flat: &Flat) -> Result<Flat, Failure> {
+        let full = |name: &str| match name.strip_prefix("index.") {
+            Some(_) => name.to_owned(),
+            None => format!("index.{name}"),
+        };
+        let mut new = flat.clone();
+        for pattern in &self.ignored {
+            let pattern = full(pattern);
+            if FIXED.contains(&pattern.as_str()) {
+                return Err(Failure::illegal(format!(
+                    "cannot remove setting [{pattern}] on restore"
+                )));
+            }
+            new.retain(|key, _| FIXED.contains(&key.as_str()) || !names::matches(&pattern, key));
+        }
+        if self.settings.is_null() {
+            return Ok(new);
+        }
+        let changes = settings::flatten(&self.settings)?;
+        settings::check(&changes, true)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => new.insert(key, value),
+                None => new.remove(&key),
+            };
+        }
+        Ok(new)
+    }
+}
+
+impl Node {
+    /// Checks that `snapshot` can be restored as wished; what its blobs hold is not read yet.
+    pub(in crate::search_node) fn begin_restore(
+        self: &Arc<Self>,
+        repository: &str,
+        snapshot: &str,
+        wish: &RestoreWish,
+    ) -> Outcome<Restoring> {
+        let repository = self.repository(repository)?;
+        let lock = repository.lock_to_read()?;
+        let description = repository.load(snapshot)?;
+        let refuse = |why: String| refuse(&repository, &description, why);
+        if wish.global && description.global.is_none() {
+            return Err(refuse(
+                "cannot restore the global state: the snapshot was made without it".to_owned(),
+            ));
+        }
+        let all = description
+            .indices
+            .keys()
+            .chain(description.failures.keys());
+        let all = all.map(String::as_str).collect();
+        let rename = match &wish.rename {
+            Some((pattern, replacement)) => Some(Rename::parse(pattern, replacement)?),
+            None => None,
+        };
+        let mut picks = Vec::new();
+        let mut sources: BTreeMap<String, String> = BTreeMap::new();
+        for from in pick_names(&wish.indices, &all, wish.ignore_unavailable)? {
+            let Some(saved) = description.indices.get(&from) else {
+                return Err(refuse(format!(
+                    "index [{from}] wasn't fully snapshotted - cannot restore; leave it out"
+                )));
+            };
+            let name = rename
+                .as_ref()
+                .map_or_else(|| from.clone(), |rename| rename.apply(&from));
+            names::check(&name)?;
+            if let Some(other) = sources.insert(name.clone(), from.clone()) {
+                return Err(refuse(format!(
+                    "indices [{from}] and [{other}] are renamed into the same index [{name}]"
+                )));
+            }
+            let unreadable =
+                |error: serde_json::Error| refuse(format!("index [{from}] is unreadable: {error}"));
+            let definition: Definition =
+                serde_json::from_value(saved.definition.clone()).map_err(unreadable)?;
+            let aliases = serde_json::from_value(saved.aliases.clone()).map_err(unreadable)?;
+            let settings = wish
+                .change(&definition.settings)
+                .map_err(|cause| refuse(cause.reason))?;
+            picks.push(Pick {
+                from,
+                definition: Definition {
+                    name,
+                    uuid: index::new_uuid()?,
+                    settings,
+                    ..definition
+                },
+                aliases: if wish.aliases {
+                    aliases
+                } else {
+                    BTreeMap::new()
+                },
+            });
+        }
+        let state = self.state();
+        for pick in &picks {
+            check_place(&state, &pick.definition.name).map_err(&refuse)?;
+        }
+        let running = Running::new(Kind::Restore, &repository.name, snapshot, now_millis());
+        Ok(Restoring {
+            listed: self.snapshots.list(running),
+            node: Arc::clone(self),
+            global: wish.global,
+            _lock: lock,
+            repository,
+            description,
+            picks,
+        })
+    }
+}
+
+/// Whether a restored index may have this name; a closed index gives way.
+fn check_place(state: &State, name: &str) -> Result<(), String> {
+    match state.indices.get(name) {
+        Some(entry) if !entry.closed => Err(is_open(name)),
+        Some(_) => Ok(()),
+        None if state.indices.len() >= MAX_INDICES => Err(format!(
+            "this node has [{MAX_INDICES}] indices, its limit; delete some"
+        )),
+        None => {
+            let mut entries = state.indices.values();
+            if entries.any(|entry| entry.aliases.contains_key(name)) {
+                return Err(format!(
+                    "cannot restore index [{name}] because an alias with the same name already exists"
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Restoring {
+    /// Restores all of it, or nothing; returns the names of the new indices.
+    pub(in crate::search_node) fn run(mut self) -> Outcome<Vec<String>> {
+        let picks = std::mem::take(&mut self.picks);
+        let names = picks
+            .iter()
+            .map(|pick| pick.definition.name.clone())
+            .collect();
+        let dirs: Vec<_> = picks
+            .iter()
+            .map(|pick| self.node.indices_dir().join(&pick.definition.uuid))
+            .collect();
+        let result = self.fetch(picks).and_then(|new| self.install(new));
+        if let Err(failure) = &result {
+            for dir in dirs {
+                // What is left the next start removes.
+                let _ = std::fs::remove_dir_all(dir);
+            }
+            tracing::warn!(
+                "restore of [{}:{}] failed: {failure}",
+                self.repository.name,
+                self.description.snapshot
+            );
+        }
+        result.map(|()| names)
+    }
+
+    fn refuse(&self, why: impl std::fmt::Display) -> Failure {
+        refuse(&self.repository, &self.description, why)
+    }
+
+    /// Brings the files to the disk, and opens the indices; nobody sees them yet.
+    fn fetch(&self, picks: Vec<Pick>) -> Outcome<Vec<(Index, BTreeMap<String, Alias>)>> {
+        let saved = |pick: &Pick| self.description.indices.get(&pick.from);
+        let bytes = picks.iter().filter_map(saved).map(|saved| saved.bytes());
+        check_free(self.node.dir(), bytes.sum(), "the restored indices")?;
+        let mut pace = Pace::new(&self.listed.running.work, self.repository.restore_rate);
+        let mut new = Vec::new();
+        for pick in picks {
+            let Some(saved) = self.description.indices.get(&pick.from) else {
+                continue;
+            };
+            let wrong = |why: String| self.refuse(format!("index [{}]: {why}", pick.from));
+            let wanted = Shard::files_of(&saved.commit).map_err(|failure| wrong(failure.reason))?;
+            let known = saved.files.iter().map(|file| file.name.clone()).collect();
+            if wanted != known {
+                return Err(wrong(
+                    "its list of files does not fit its segments".to_owned(),
+                ));
+            }
+            let indices = self.node.indices_dir();
+            let dir = Index::shard_dir(&indices, &pick.definition.uuid);
+            for dir in dir.parent().into_iter().chain([dir.as_path()]) {
+                fsx::create_dir_durable(dir, 0o700)?;
+            }
+            for file in &saved.files {
+                let got =
+                    self.repository
+                        .blobs
+                        .get(&file.blob(), &dir.join(&file.name), &mut pace)?;
+                got.map_err(|why| self.damaged(&pick.from, file, &why))?;
+            }
+            Shard::import(&dir, &saved.commit)?;
+            let index = Index::adopt(&indices, pick.definition, &self.node.log)
+                .map_err(|failure| wrong(failure.reason))?;
+            new.push((index, pick.aliases));
+        }
+        Ok(new)
+    }
+
+    fn damaged(&self, index: &str, file: &SavedFile, why: &str) -> Failure {
+        self.refuse(format!(
+            "index [{index}]: file [{}] (blob [{}]) {why}; nothing was restored: bring the blob back \
+             from a copy of the repository, leave the index out, or take another snapshot",
+            file.name, file.hash
+        ))
+    }
+
+    /// Makes the indices known, all at once; closed ones of their names give way.
+    fn install(&self, new: Vec<(Index, BTreeMap<String, Alias>)>) -> Outcome<()> {
+        let node = &self.node;
+        let guard = node.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.listed.running.work.check()?;
+        let mut state = node.state();
+        let mut replaced = Vec::new();
+        for (index, aliases) in &new {
+            check_place(&state, &index.name).map_err(|why| self.refuse(why))?;
+            let entry = Entry {
+                uuid: index.uuid.clone(),
+                aliases: aliases.clone(),
+                ..Entry::default()
+            };
+            if let Some(old) = state.indices.insert(index.name.clone(), entry) {
+                replaced.push((index.name.clone(), old.uuid));
+            }
+        }
+        for (_, aliases) in &new {
+            for alias in aliases.keys() {
+                aliases::check_name(&state, alias)
+                    .and_then(|()| aliases::check_writers(&state, alias))
+                    .map_err(|failure| self.refuse(failure.reason))?;
+            }
+        }
+        if self.global {
+            self.add_global(&mut state)?;
+        }
+        state.save(&node.dir)?;
+        let mut gone = Vec::new();
+        {
+            let mut inner = node.inner.write().unwrap_or_else(PoisonError::into_inner);
+            inner.state = state;
+            for (index, _) in new {
+                let name = index.name.clone();
+                inner.broken.remove(&name);
+                gone.extend(inner.open.insert(name, Arc::new(index)));
+            }
+        }
+        drop(guard);
+        for index in gone {
+            index.shard.retire(Failure::no_index(&index.name));
+        }
+        for (name, uuid) in replaced {
+            let path = node.indices_dir().join(uuid);
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                // The next start removes what is left.
+                tracing::warn!("index [{name}] is replaced; {}: {error}", path.display());
+            }
+            node.release_log();
+        }
+        Ok(())
+    }
+
+    fn add_global(&self, state: &mut State) -> Outcome<()> {
+        let unreadable = |error: serde_json::Error| {
+            self.refuse(format!("the global state is unreadable: {error}"))
+        };
+        for (kind, value) in self.description.global.iter().flatten() {
+            let known = match kind.as_str() {
+                "templates" => &mut state.templates,
+                "components" => &mut state.components,
+                other => {
+                    return Err(self.refuse(format!(
+                        "the global state has [{other}], which this node does not know; update it, \
+                         or restore without the global state"
+                    )));
+                }
+            };
+            let new: BTreeMap<String, Value> =
+                serde_json::from_value(value.clone()).map_err(unreadable)?;
+            known.extend(new);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn indices_of_a_snapshot_are_picked_as_elasticsearch_does() {
+        let all = BTreeSet::from(["a1", "a2", "b"]);
+        let pick = |list: &str| {
+            let wanted: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
+            pick_names(&wanted, &all, false)
+                .map(|names| names.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        for (list, names) in [
+            ("", "a1 a2 b"),
+            ("_all", "a1 a2 b"),
+            ("*", "a1 a2 b"),
+            ("a*", "a1 a2"),
+            ("a* -a1", "a2"),
+            ("-a*", "b"),
+            ("-*", ""),
+            ("x*", ""),
+        ] {
+            assert_eq!(pick(list).unwrap(), names, "{list}");
+        }
+        assert_eq!(pick("c").unwrap_err().status, 404);
+        assert!(
+            pick_names(&["c".to_owned()], &all, true)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn settings_change_as_asked_but_not_those_of_the_documents() {
+        let flat = Flat::from([
+            ("index.number_of_shards".to_owned(), "1".to_owned()),
+            ("index.refresh_interval".to_owned(), "5s".to_owned()),
+            ("index.hidden".to_owned(), "true".to_owned()),
+        ]);
+        let mut wish = RestoreWish {
+            indices: Vec::new(),
+            ignore_unavailable: false,
+            rename: None,
+            aliases: true,
+            global: false,
+            settings: json!({"index.number_of_replicas": 0}),
+            ignored: vec!["index.refresh_*".to_owned(), "hidden".to_owned()],
+        };
+        let new = wish.change(&flat).unwrap();
+        assert_eq!(new.len(), 2, "{new:?}");
+        assert_eq!(new["index.number_of_replicas"], "0");
+        wish.ignored = vec!["index.number_of_shards".to_owned()];
+        assert!(wish.change(&flat).is_err());
+        wish.ignored.clear();
+        for settings in [
+            json!({"number_of_shards": 2}),
+            json!({"codec": "default"}),
+            json!({"x": 1}),
+        ] {
+            wish.settings = settings;
+            assert!(wish.change(&flat).is_err());
+        }
+    }
+}

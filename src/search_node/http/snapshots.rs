@@ -1,0 +1,436 @@
+//! Snapshots over HTTP: repositories, making, showing, deleting and restoring.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::blocking;
+use super::request::{Reply, Request, lenience};
+use super::snapshots_show::{self as show, Shown};
+use crate::search_node::cluster::{Lenience, Node, RestoreWish, SnapshotWish, now_millis};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::json::text;
+use crate::search_node::names;
+use crate::search_node::query::Params;
+use crate::search_node::snapshots::snapshot_missing;
+
+/// Bytes of a snapshot's metadata at most, as in Elasticsearch.
+const MAX_METADATA: usize = 1024;
+
+/// Answers everything below `_snapshot`; `path` is what follows that.
+pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
+    match (request.method.as_str(), path) {
+        ("PUT" | "POST", [repository, snapshot])
+            if !snapshot.starts_with('_') || request.method == "PUT" =>
+        {
+            create(node, request, repository, snapshot).await
+        }
+        ("DELETE", [repository, snapshots]) => delete(node, request, repository, snapshots).await,
+        ("POST", [repository, snapshot, "_restore"]) => {
+            restore(node, request, repository, snapshot).await
+        }
+        _ => {
+            let (node, request) = (Arc::clone(node), request.clone());
+            blocking(move || short(&node, &request)).await
+        }
+    }
+}
+
+/// What reads or writes files and goes on to its end by itself.
+fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
+    let path: Vec<&str> = request.path.iter().skip(1).map(String::as_str).collect();
+    match (request.method.as_str(), path.as_slice()) {
+        ("GET", []) => repositories(node, request, "_all"),
+        ("GET", ["_status"]) => status(node, request, "_all", None),
+        ("GET", [repository]) => repositories(node, request, repository),
+        ("PUT" | "POST", [repository]) => {
+            request.known(&["verify"])?;
+            node.register(repository, &request.json()?, request.flag("verify", true)?)?;
+            Ok(Reply::acknowledged())
+        }
+        ("DELETE", [repository]) => {
+            request.known(&[])?;
+            node.unregister(repository)?;
+            Ok(Reply::acknowledged())
+        }
+        ("POST", [repository, "_verify"]) => {
+            request.known(&[])?;
+            node.repository(repository)?.verify()?;
+            let mut nodes = Map::new();
+            nodes.insert(node.name.clone(), json!({"name": node.name}));
+            Ok(Reply::ok(json!({ "nodes": nodes })))
+        }
+        ("POST", [repository, "_cleanup"]) => {
+            request.known(&[])?;
+            let freed = node.clean_repository(repository)?;
+            Ok(Reply::ok(json!({"results": {
+                "deleted_bytes": freed.bytes, "deleted_blobs": freed.blobs,
+            }})))
+        }
+        ("POST", [repository, "_verify_integrity"]) => {
+            request.known(&[])?;
+            let found = node.check_repository(repository)?;
+            Ok(Reply::ok(show::integrity(repository, &found)))
+        }
+        ("GET", [repository, "_status"]) => status(node, request, repository, None),
+        ("GET", [repository, snapshots]) => list(node, request, repository, snapshots),
+        ("GET", [repository, snapshots, "_status"]) => {
+            status(node, request, repository, Some(snapshots))
+        }
+        _ => Err(super::no_handler(request)),
+    }
+}
+
+fn repositories(node: &Node, request: &Request, names: &str) -> Outcome<Reply> {
+    request.known(&["local"])?;
+    let shown: Map<String, Value> = node
+        .repositories(names)?
+        .into_iter()
+        .map(|(name, registration)| (name, registration.show()))
+        .collect();
+    Ok(Reply::ok(Value::Object(shown)))
+}
+
+/// Names of indices: a text with commas, or a list of such.
+fn index_list(params: &Params<'_>, key: &str) -> Outcome<Vec<String>> {
+    let split = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect();
+    match params.get(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(split(text)),
+        Some(Value::Array(list)) => {
+            let mut names = Vec::new();
+            for value in list {
+                let name = value
+                    .as_str()
+                    .ok_or_else(|| params.bad(key, value, "a list of names"))?;
+                names.extend::<Vec<String>>(split(name));
+            }
+            Ok(names)
+        }
+        Some(other) => Err(params.bad(key, other, "a name or a list of names")),
+    }
+}
+
+/// Refuses states of features, which this node does not have.
+fn no_features(params: &Params<'_>) -> Outcome<()> {
+    match params.get("feature_states") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(list)) if list.iter().all(|value| value == "none") => Ok(()),
+        Some(other) => Err(Failure::unsupported(format!(
+            "[feature_states: {}]",
+            text(other)
+        ))),
+    }
+}
+
+fn snapshot_wish(body: &Value) -> Outcome<SnapshotWish> {
+    let params = Params::of("create_snapshot", body)?;
+    no_features(&params)?;
+    let metadata = match params.get("metadata") {
+        None | Some(Value::Null) => None,
+        Some(object @ Value::Object(_)) => {
+            let length = object.to_string().len();
+            if length > MAX_METADATA {
+                return Err(Failure::new(
+                    400,
+                    "action_request_validation_exception",
+                    format!(
+                        "Validation Failed: 1: metadata must be smaller than {MAX_METADATA} bytes, \
+                         but was [{length}];"
+                    ),
+                ));
+            }
+            Some(object.clone())
+        }
+        Some(other) => return Err(params.bad("metadata", other, "an object")),
+    };
+    let flags = ["ignore_unavailable", "allow_no_indices"];
+    let mut texts = Vec::new();
+    for key in flags {
+        texts.push((key, params.text(key)?));
+    }
+    texts.push(("expand_wildcards", {
+        let states = index_list(&params, "expand_wildcards")?;
+        (!states.is_empty()).then(|| states.join(","))
+    }));
+    let has_states = texts
+        .iter()
+        .any(|(key, value)| *key == "expand_wildcards" && value.is_some());
+    let mut lenience = lenience(|wanted| {
+        let found = texts.iter().find(|(key, _)| *key == wanted);
+        found.and_then(|(_, value)| value.clone())
+    })?;
+    if !has_states {
+        lenience = Lenience {
+            closed: true,
+            hidden: true,
+            ..lenience
+        };
+    }
+    let wish = SnapshotWish {
+        indices: index_list(&params, "indices")?.join(","),
+        lenience,
+        partial: params.flag("partial", false)?,
+        global: params.flag("include_global_state", true)?,
+        metadata,
+    };
+    params.finish()?;
+    Ok(wish)
+}
+
+/// The body, or an empty object.
+fn body(request: &Request) -> Outcome<Value> {
+    let body = request.json()?;
+    Ok(if body.is_null() { json!({}) } else { body })
+}
+
+async fn create(
+    node: &Arc<Node>,
+    request: &Request,
+    repository: &str,
+    snapshot: &str,
+) -> Outcome<Reply> {
+    request.known(&["wait_for_completion"])?;
+    let wait = request.flag("wait_for_completion", false)?;
+    let wish = snapshot_wish(&body(request)?)?;
+    let work = Arc::clone(node);
+    let (repository, snapshot) = (repository.to_owned(), snapshot.to_owned());
+    let named = repository.clone();
+    let begun = blocking(move || work.begin_snapshot(&repository, &snapshot, wish)).await?;
+    // It goes on when the client leaves.
+    let work = tokio::task::spawn_blocking(move || begun.run());
+    if !wait {
+        return Ok(Reply::ok(json!({"accepted": true})));
+    }
+    let made = blocking_result(work.await)?;
+    Ok(Reply::ok(
+        json!({"snapshot": Shown::of(&named, &made).value(&show::How::default())}),
+    ))
+}
+
+fn blocking_result<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
+    result.unwrap_or_else(|error| {
+        tracing::error!("work on a snapshot ended in a fault of the node: {error}");
+        Err(Failure::internal(
+            "the work met a fault of the node; the log has the details",
+        ))
+    })
+}
+
+async fn delete(
+    node: &Arc<Node>,
+    request: &Request,
+    repository: &str,
+    snapshots: &str,
+) -> Outcome<Reply> {
+    request.known(&["wait_for_completion"])?;
+    request.only(&[("wait_for_completion", "true")])?;
+    let mut aborted = Vec::new();
+    for running in node.running_snapshots(repository, snapshots) {
+        running.work.cancel(Failure::new(
+            500,
+            "snapshot_exception",
+            format!(
+                "[{repository}:{}] was aborted by its deletion",
+                running.snapshot
+            ),
+        ));
+        running.ended().await;
+        aborted.push(running.snapshot.clone());
+    }
+    let node = Arc::clone(node);
+    let (repository, snapshots) = (repository.to_owned(), snapshots.to_owned());
+    blocking(move || {
+        node.delete_snapshots(&repository, &snapshots, &aborted)?;
+        Ok(Reply::acknowledged())
+    })
+    .await
+}
+
+fn restore_wish(body: &Value) -> Outcome<RestoreWish> {
+    let params = Params::of("restore_snapshot", body)?;
+    no_features(&params)?;
+    params.only("partial", "false")?;
+    let rename = match (
+        params.text("rename_pattern")?,
+        params.text("rename_replacement")?,
+    ) {
+        (Some(pattern), Some(replacement)) => Some((pattern, replacement)),
+        (None, None) => None,
+        _ => {
+            return Err(Failure::illegal(
+                "[rename_pattern] and [rename_replacement] are needed together",
+            ));
+        }
+    };
+    let wish = RestoreWish {
+        indices: index_list(&params, "indices")?,
+        ignore_unavailable: params.flag("ignore_unavailable", false)?,
+        rename,
+        aliases: params.flag("include_aliases", true)?,
+        global: params.flag("include_global_state", false)?,
+        settings: params.get("index_settings").cloned().unwrap_or_default(),
+        ignored: index_list(&params, "ignore_index_settings")?,
+    };
+    params.finish()?;
+    Ok(wish)
+}
+
+async fn restore(
+    node: &Arc<Node>,
+    request: &Request,
+    repository: &str,
+    snapshot: &str,
+) -> Outcome<Reply> {
+    request.known(&["wait_for_completion"])?;
+    let wait = request.flag("wait_for_completion", false)?;
+    let wish = restore_wish(&body(request)?)?;
+    let work = Arc::clone(node);
+    let (repository, owned) = (repository.to_owned(), snapshot.to_owned());
+    let begun = blocking(move || work.begin_restore(&repository, &owned, &wish)).await?;
+    // It goes on when the client leaves.
+    let work = tokio::task::spawn_blocking(move || begun.run());
+    if !wait {
+        return Ok(Reply::ok(json!({"accepted": true})));
+    }
+    let indices = blocking_result(work.await)?;
+    let shards = indices.len();
+    Ok(Reply::ok(json!({"snapshot": {
+        "snapshot": snapshot,
+        "indices": indices,
+        "shards": {"total": shards, "failed": 0, "successful": shards},
+    }})))
+}
+
+/// The snapshots of `repository` that `list` names, those at work included.
+pub(super) fn find(
+    node: &Node,
+    repository: &str,
+    list: &str,
+    ignore_unavailable: bool,
+) -> Outcome<Vec<Shown>> {
+    let opened = node.repository(repository)?;
+    let there = opened.names()?;
+    let all = ["", "_all", "*"].contains(&list);
+    let mut found = Vec::new();
+    let mut chosen = BTreeSet::new();
+    for part in list.split(',') {
+        let fits = |name: &str| all || part == "_all" || names::matches(part, name);
+        let running = node.running_snapshots(repository, "_all");
+        let running = running.iter().filter(|running| {
+            (part == "_current" || fits(&running.snapshot)) && !there.contains(&running.snapshot)
+        });
+        let mut any = part == "_current" || all || part.contains('*') || part == "_all";
+        for running in running {
+            any = true;
+            if chosen.insert(running.snapshot.clone()) {
+                found.push(Shown::running(running));
+            }
+        }
+        for name in there.iter().filter(|name| fits(name)) {
+            any = true;
+            if !chosen.insert(name.clone()) {
+                continue;
+            }
+            match opened.load(name) {
+                Ok(description) => found.push(Shown::of(repository, &description)),
+                // It was deleted in this moment, or is damaged.
+                Err(_) if ignore_unavailable => {}
+                Err(failure) if failure.status == 404 && part.contains('*') => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if !any && !ignore_unavailable {
+            let mut failure = snapshot_missing(repository, part);
+            if let Some(why) = node.snapshots.why_failed(repository, part) {
+                failure.reason = format!("{}; it was tried and failed: {why}", failure.reason);
+            }
+            return Err(failure);
+        }
+    }
+    Ok(found)
+}
+
+fn list(node: &Node, request: &Request, repository: &str, snapshots: &str) -> Outcome<Reply> {
+    request.known(&[
+        "after",
+        "from_sort_value",
+        "ignore_unavailable",
+        "include_repository",
+        "index_details",
+        "index_names",
+        "offset",
+        "order",
+        "size",
+        "slm_policy_filter",
+        "sort",
+        "verbose",
+    ])?;
+    request.only(&[("index_details", "false"), ("slm_policy_filter", "*")])?;
+    for key in ["after", "from_sort_value"] {
+        if let Some(value) = request.param(key) {
+            return Err(Failure::unsupported(format!(
+                "[{key}={value}]; page with [offset] and [size]: this"
+            )));
+        }
+    }
+    let how = show::How {
+        verbose: request.flag("verbose", true)?,
+        repository: request.flag("include_repository", true)?,
+        indices: request.flag("index_names", true)?,
+    };
+    let ignore = request.flag("ignore_unavailable", false)?;
+    let mut found = Vec::new();
+    for name in node.repositories(repository)?.keys() {
+        found.extend(find(node, name, snapshots, ignore)?);
+    }
+    show::sort(&mut found, request.param("sort"), request.param("order"))?;
+    let total = found.len();
+    let offset = usize::try_from(request.count("offset")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let size = match request.param("size") {
+        None | Some("-1" | "0") => usize::MAX,
+        Some(_) => usize::try_from(request.count("size")?.unwrap_or(0)).unwrap_or(usize::MAX),
+    };
+    let page: Vec<Value> = found
+        .iter()
+        .skip(offset)
+        .take(size)
+        .map(|shown| shown.value(&how))
+        .collect();
+    let remaining = total.saturating_sub(offset.saturating_add(page.len()));
+    Ok(Reply::ok(
+        json!({"snapshots": page, "total": total, "remaining": remaining}),
+    ))
+}
+
+fn status(
+    node: &Node,
+    request: &Request,
+    repositories: &str,
+    snapshots: Option<&str>,
+) -> Outcome<Reply> {
+    request.known(&["ignore_unavailable"])?;
+    let ignore = request.flag("ignore_unavailable", false)?;
+    let mut shown = Vec::new();
+    for name in node.repositories(repositories)?.keys() {
+        match snapshots {
+            None => {
+                let running = node.running_snapshots(name, "_all");
+                shown.extend(running.iter().map(|running| show::progress(running)));
+            }
+            Some(list) => {
+                for found in find(node, name, list, ignore)? {
+                    shown.push(found.status());
+                }
+            }
+        }
+    }
+    Ok(Reply::ok(json!({ "snapshots": shown })))
+}
+
+/// Now, for what is still at work.
+pub(super) fn since(started: i64) -> u64 {
+    u64::try_from(now_millis() - started).unwrap_or(0)
+}
