@@ -245,7 +245,7 @@ fn remove(state: &mut State, indices: &[String], pattern: &str) -> bool {
 }
 
 /// At most one index of an alias takes writes.
-fn check_writers(state: &State, alias: &str) -> Outcome<()> {
+pub(super) fn check_writers(state: &State, alias: &str) -> Outcome<()> {
     let writers: Vec<&str> = state
         .indices
         .iter()

@@ -10,9 +10,13 @@ use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::json::text;
 use crate::search_node::mapping::{MAX_FIELDS, Mapping};
 use crate::search_node::names;
+use crate::search_node::sizes::parse_bytes;
 
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
 pub(crate) type Flat = BTreeMap<String, String>;
+
+/// The name that an index was asked for by, where it has another; set by the node alone.
+pub(crate) const PROVIDED_NAME: &str = "index.provided_name";
 
 /// How a setting's value is checked.
 enum Check {
@@ -21,6 +25,8 @@ enum Check {
     Duration,
     Bytes,
     AtMost(usize),
+    Millis,
+    Text,
     OneOf(&'static [&'static str]),
 }
 
@@ -62,6 +68,10 @@ const KNOWN: &[(&str, Check, bool)] = &[
         Check::AtMost(MAX_FIELDS),
         true,
     ),
+    ("lifecycle.name", Check::Text, true),
+    ("lifecycle.rollover_alias", Check::Text, true),
+    ("lifecycle.indexing_complete", Check::Flag, true),
+    ("lifecycle.origination_date", Check::Millis, true),
 ];
 
 /// What the node acts on.
@@ -171,18 +181,23 @@ pub(crate) enum Operation {
 /// Settings as they come, nested or with dots, with or without `index.`, by full name.
 /// A null stands for the default.
 pub(crate) fn flatten(json: &Value) -> Outcome<BTreeMap<String, Option<String>>> {
-    let mut flat = BTreeMap::new();
-    let Some(object) = json.as_object() else {
-        return Err(Failure::parsing("[settings] must be an object"));
-    };
-    walk("", object, &mut flat, 0)?;
-    Ok(flat
+    Ok(full_names(json)?
         .into_iter()
         .map(|(key, value)| match key.strip_prefix("index.") {
             Some(_) => (key, value),
             None => (format!("index.{key}"), value),
         })
         .collect())
+}
+
+/// Settings as they come, nested or with dots, by the name that they have there.
+pub(super) fn full_names(json: &Value) -> Outcome<BTreeMap<String, Option<String>>> {
+    let mut flat = BTreeMap::new();
+    let Some(object) = json.as_object() else {
+        return Err(Failure::parsing("[settings] must be an object"));
+    };
+    walk("", object, &mut flat, 0)?;
+    Ok(flat)
 }
 
 fn walk(
@@ -227,13 +242,13 @@ pub(crate) fn check(flat: &BTreeMap<String, Option<String>>, update: bool) -> Ou
                  english and keyword,"
             )));
         }
-        if ["search.slowlog.", "indexing.slowlog.", "lifecycle."]
-            .iter()
-            .any(|family| name.starts_with(family))
-        {
-            return Err(Failure::unsupported(format!("setting [{key}]")));
-        }
         let Some((_, check, dynamic)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
+            if ["search.slowlog.", "indexing.slowlog.", "lifecycle."]
+                .iter()
+                .any(|family| name.starts_with(family))
+            {
+                return Err(Failure::unsupported(format!("setting [{key}]")));
+            }
             return Err(Failure::illegal(format!(
                 "unknown setting [{key}] please check that any required plugins are installed, or \
                  check the breaking changes documentation for removed settings"
@@ -267,6 +282,8 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::Duration => value == "-1" || parse_duration_millis(value).is_ok(),
         Check::Bytes => parse_bytes(value).is_some(),
         Check::AtMost(most) => value.parse::<usize>().is_ok_and(|count| count <= *most),
+        Check::Millis => value.parse::<i64>().is_ok_and(|millis| millis >= -1),
+        Check::Text => !value.is_empty(),
         Check::OneOf(values) => values.contains(&value),
     };
     if good {
@@ -280,23 +297,10 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::AtMost(most) => {
             format!("a whole number of at most [{most}], the limit of this node")
         }
+        Check::Millis => "milliseconds since the epoch, or -1 for none".to_owned(),
+        Check::Text => "a name".to_owned(),
         Check::OneOf(values) => format!("one of [{}]", values.join(", ")),
     })
-}
-
-/// `64mb` and the like as bytes.
-pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        "t" | "tb" => 1 << 40,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Flat settings as nested objects.
@@ -399,12 +403,5 @@ mod tests {
     fn flat_settings_nest() {
         let flat = Flat::from([("index.a.b".to_owned(), "1".to_owned())]);
         assert_eq!(nest(flat.iter()), json!({"index": {"a": {"b": "1"}}}));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_bytes("64mb"), Some(64 << 20));
-        assert_eq!(parse_bytes("10"), Some(10));
-        assert_eq!(parse_bytes("x"), None);
     }
 }
