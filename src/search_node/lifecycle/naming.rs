@@ -4,7 +4,8 @@
 //! `<logs-{now/d}-000002>`, as in Elasticsearch. An extension of this node: an index of a month,
 //! `logs-2026.11`, is followed by that of the present month, and within the month by
 //! `logs-2026.11-000002`. Those have the month's name as the name that they were given
-//! (`index.provided_name`), by which they are followed by the next month's.
+//! (`index.provided_name`), by which they are followed by the next month's. Date math without a
+//! number at its end stands for the name that came of it.
 
 use jiff::tz::TimeZone;
 
@@ -34,6 +35,15 @@ pub(crate) fn next_name(
     now_millis: i64,
     exists: impl Fn(&str) -> bool,
 ) -> Outcome<NextName> {
+    let numbered = |math: &str| {
+        math.trim_end_matches('>')
+            .ends_with(|c: char| c.is_ascii_digit())
+    };
+    let provided = if provided.starts_with('<') && !numbered(provided) {
+        index
+    } else {
+        provided
+    };
     if let Some((base, month)) = split_month(provided) {
         let present = month_of(now_millis)?;
         // A clock that was set back leads to no month of the past.
@@ -133,6 +143,8 @@ mod tests {
     fn a_month_is_followed_by_the_present_one() {
         let both = |name: &str| Some((name.to_owned(), name.to_owned()));
         assert_eq!(next("s-2026.09", "s-2026.09", &[]), both("s-2026.11"));
+        let math = "<s-{now/M{yyyy.MM}}>";
+        assert_eq!(next("s-2026.10", math, &[]), both("s-2026.11"));
         // What was made within a month is followed by a month again.
         assert_eq!(
             next("s-2026.10-000002", "s-2026.10", &[]),
