@@ -11,6 +11,7 @@ pub mod engine;
 pub mod fsx;
 pub mod journal;
 pub mod paths;
+pub mod schema;
 pub mod search_node;
 pub mod status;
 pub mod supervisor;

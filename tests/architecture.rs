@@ -13,7 +13,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (5, &["cli"]),
     (4, &["api"]),
     (3, &["supervisor"]),
-    (2, &["engine", "search_node", "tuning", "volume"]),
+    (2, &["engine", "schema", "search_node", "tuning", "volume"]),
     (1, &["board", "config"]),
     (0, &["fsx", "journal", "paths", "status", "units"]),
 ];

@@ -271,7 +271,7 @@ fn bad_input_is_refused_with_its_name_and_changes_nothing() {
         (
             "PUT",
             "/b",
-            json!({"settings": {"index.lifecycle.name": "weeks"}}),
+            json!({"settings": {"index.lifecycle.parse_origination_date": true}}),
             "unsupported_operation_exception",
             "lifecycle",
         ),

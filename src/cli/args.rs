@@ -75,6 +75,11 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// What the entities of Lucid need of the datastores
+    Schema {
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
     /// The data pool
     Volume {
         #[command(subcommand)]
@@ -152,6 +157,27 @@ pub(super) enum ConfigCommand {
         /// File, such as lucid.toml on the firmware partition
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum SchemaCommand {
+    /// Create or update templates, lifecycle policies, first indices and aliases of the running search engine; doing it again changes nothing
+    Apply {
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// This datastore alone
+        #[arg(long, value_name = "DATASTORE")]
+        only: Option<SchemaPart>,
+    },
+    /// Print the requests that make the schema, without an engine
+    Show,
+}
+
+/// A datastore that has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SchemaPart {
+    Search,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod output;
+mod schema;
 mod search_node;
 mod status;
 mod supervise;
@@ -61,6 +62,8 @@ enum CliError {
     Lock(#[from] supervisor::LockError),
     #[error(transparent)]
     Search(#[from] crate::search_node::StartError),
+    #[error(transparent)]
+    Schema(#[from] crate::schema::search::SchemaError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error("{0}")]
@@ -155,6 +158,9 @@ fn run(args: Args) -> Result<Done, CliError> {
             lines,
         } => block_on(logs(&paths, name, follow, lines, &mut out)),
         Command::SearchNode { config } => search_node::run(&config),
+        Command::Schema { command } => {
+            schema::run(&paths, args.config.as_deref(), &command, &mut out)
+        }
         Command::Volume {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),

@@ -12,6 +12,7 @@ mod dates;
 mod failure;
 mod http;
 mod json;
+mod lifecycle;
 mod mapping;
 mod names;
 mod options;
@@ -46,6 +47,9 @@ const MERGE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often refreshes and saves are looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often it is looked at whether lifecycle policies are due.
+const LIFECYCLE_TICK: Duration = Duration::from_millis(250);
 
 /// How often writes that nobody waits for are brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
@@ -149,6 +153,7 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
     let mut keepers = tokio::task::JoinSet::new();
     keepers.spawn(keep(Arc::clone(&node), stop.subscribe()));
     keepers.spawn(merge(Arc::clone(&node), stop.subscribe()));
+    keepers.spawn(lead(Arc::clone(&node), stop.subscribe()));
     keepers.spawn(sync(Arc::clone(&node), stop.subscribe()));
     tracing::info!(
         "ready after {} ms: {} indices, listening on {:?}",
@@ -198,6 +203,27 @@ async fn merge(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
                 MERGE_EVERY
             }
         };
+    }
+}
+
+/// Acts on lifecycle policies, apart from [`keep`]: a step may take as long as a merge.
+async fn lead(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    while !over(LIFECYCLE_TICK, &mut stopped).await {
+        if !node.is_lifecycle_due() {
+            continue;
+        }
+        let work = Arc::clone(&node);
+        let mut pass = tokio::task::spawn_blocking(move || work.lifecycle_pass());
+        let ended = tokio::select! {
+            ended = &mut pass => ended,
+            () = async { drop(stopped.wait_for(|stop| *stop).await) } => {
+                node.lifecycle.halt();
+                pass.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::error!("the lifecycle of indices met a fault: {error}");
+        }
     }
 }
 

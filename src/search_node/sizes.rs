@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes in bytes as settings and conditions write them.
 
 /// `64mb` and the like as bytes.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {

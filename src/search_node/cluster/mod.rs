@@ -1,11 +1,15 @@
 //! The node's indices, aliases and templates.
 
 mod aliases;
+mod cluster_settings;
 pub(super) mod index;
+mod lifecycle;
+mod policies;
 mod rename;
 mod repositories;
 mod resolve;
 mod restore;
+mod rollover;
 pub(super) mod settings;
 mod snapshot;
 pub(super) mod state;
@@ -22,8 +26,12 @@ use serde_json::{Value, json};
 
 pub(super) use aliases::show as show_alias;
 pub(super) use index::{Definition, Index};
+use lifecycle::Executor;
+pub(super) use lifecycle::{age_of, policy_of};
+pub(super) use policies::At;
 pub(super) use resolve::{Lenience, unavailable};
 pub(super) use restore::RestoreWish;
+pub(super) use rollover::Rollover;
 pub(super) use snapshot::SnapshotWish;
 use state::{Alias, Entry, State};
 pub(super) use upkeep::worst;
@@ -67,6 +75,8 @@ pub(super) struct Node {
     changing: Mutex<()>,
     /// Bytes of the log that the last save of all indices did not free.
     log_kept: AtomicU64,
+    /// What acts on lifecycle policies.
+    pub(super) lifecycle: Executor,
 }
 
 #[derive(Debug)]
@@ -168,6 +178,7 @@ impl Node {
             }),
             changing: Mutex::new(()),
             log_kept: AtomicU64::new(0),
+            lifecycle: Executor::new(),
         });
         node.remove_strays();
         node.keep_reserve();
@@ -272,10 +283,23 @@ impl Node {
 
     /// Changes the state: it is on the disk before anybody sees it.
     fn change_locked<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
+        self.publish(work, None)
+    }
+
+    /// As [`Self::change_locked`]; a new index comes with the state that names it, so that nobody
+    /// sees one without the other.
+    fn publish<T>(
+        &self,
+        work: impl FnOnce(&mut State) -> Outcome<T>,
+        new: Option<&Arc<Index>>,
+    ) -> Outcome<T> {
         let mut state = self.state();
         let result = work(&mut state)?;
         state.save(&self.dir)?;
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = new {
+            inner.open.insert(index.name.clone(), Arc::clone(index));
+        }
         for (name, entry) in &state.indices {
             if let Some(index) = inner.open.get(name) {
                 index.set_open(!entry.closed);
@@ -287,6 +311,19 @@ impl Node {
 
     /// Makes the index `name` as `body` and the templates that fit say.
     pub(super) fn create(&self, name: &str, body: &Value) -> Outcome<Arc<Index>> {
+        let dated = names::dated(name, now_millis())?;
+        self.create_with(&dated, name, body, |_| Ok(()))
+    }
+
+    /// Makes the index `name`, which was asked for as `provided`; the state that has it also has
+    /// what `also` changes, or there is neither.
+    fn create_with(
+        &self,
+        name: &str,
+        provided: &str,
+        body: &Value,
+        also: impl FnOnce(&mut State) -> Outcome<()>,
+    ) -> Outcome<Arc<Index>> {
         names::check(name)?;
         let _guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         {
@@ -319,7 +356,11 @@ impl Node {
                 )));
             }
         }
-        let plan = self.plan_index(name, body)?;
+        let mut plan = self.plan_index(name, body)?;
+        if provided != name {
+            let key = settings::PROVIDED_NAME.to_owned();
+            plan.settings.insert(key, provided.to_owned());
+        }
         for (alias, of) in &plan.aliases {
             aliases::check_name(&self.read().state, alias)?;
             if of.is_write_index == Some(true) {
@@ -336,13 +377,16 @@ impl Node {
             mapping: mapping.json().clone(),
             numbered: mapping.numbered().clone(),
         };
-        self.adopt_locked(definition, plan.aliases)
+        let index = self.adopt_locked(definition, plan.aliases, also)?;
+        self.lifecycle.kick();
+        Ok(index)
     }
 
     fn adopt_locked(
         &self,
         definition: Definition,
         aliases: BTreeMap<String, Alias>,
+        also: impl FnOnce(&mut State) -> Outcome<()>,
     ) -> Outcome<Arc<Index>> {
         let name = definition.name.clone();
         let index = Arc::new(Index::create(&self.indices_dir(), definition, &self.log)?);
@@ -351,19 +395,14 @@ impl Node {
             aliases,
             ..Entry::default()
         };
-        let added = self.change_locked(|state| {
-            state.indices.insert(name.clone(), entry);
-            Ok(())
-        });
-        if let Err(failure) = added {
+        let insert = |state: &mut State| {
+            state.indices.insert(name, entry);
+            also(state)
+        };
+        if let Err(failure) = self.publish(insert, Some(&index)) {
             let _ = std::fs::remove_dir_all(index.dir());
             return Err(failure);
         }
-        self.inner
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .insert(name, Arc::clone(&index));
         Ok(index)
     }
 

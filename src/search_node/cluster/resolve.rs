@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Node;
 use super::index::Index;
 use super::state::Alias;
+use super::{Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 
@@ -74,6 +74,7 @@ impl Node {
                 }
                 continue;
             }
+            let part = &*names::dated(part, now_millis())?;
             let targets = self.named(part);
             if targets.is_empty() {
                 if lenience.ignore_unavailable {
@@ -176,6 +177,7 @@ impl Node {
 
     /// The one index of a name, for reading one document.
     pub(crate) fn one(&self, name: &str) -> Outcome<Arc<Index>> {
+        let name = &*names::dated(name, now_millis())?;
         let mut targets = self.named(name);
         match targets.len() {
             1 => match targets.pop() {
@@ -196,6 +198,7 @@ impl Node {
 
     /// The index that writes to `name` go to; `None` when there is none.
     pub(crate) fn write_index(&self, name: &str) -> Outcome<Option<Arc<Index>>> {
+        let name = &*names::dated(name, now_millis())?;
         // Looked for before the lock is taken: what could not be opened never opens later.
         let broken = self.broken_among(name).into_iter().next();
         let inner = self.read();

@@ -15,6 +15,9 @@ use crate::search_node::sizes::parse_bytes;
 /// Settings by full name, such as `index.refresh_interval`, with their value as text.
 pub(crate) type Flat = BTreeMap<String, String>;
 
+/// The name that an index was asked for by, where it has another; set by the node alone.
+pub(crate) const PROVIDED_NAME: &str = "index.provided_name";
+
 /// How a setting's value is checked.
 enum Check {
     Count,
@@ -22,6 +25,8 @@ enum Check {
     Duration,
     Bytes,
     AtMost(usize),
+    Millis,
+    Text,
     OneOf(&'static [&'static str]),
 }
 
@@ -63,6 +68,10 @@ const KNOWN: &[(&str, Check, bool)] = &[
         Check::AtMost(MAX_FIELDS),
         true,
     ),
+    ("lifecycle.name", Check::Text, true),
+    ("lifecycle.rollover_alias", Check::Text, true),
+    ("lifecycle.indexing_complete", Check::Flag, true),
+    ("lifecycle.origination_date", Check::Millis, true),
 ];
 
 /// What the node acts on.
@@ -172,18 +181,23 @@ pub(crate) enum Operation {
 /// Settings as they come, nested or with dots, with or without `index.`, by full name.
 /// A null stands for the default.
 pub(crate) fn flatten(json: &Value) -> Outcome<BTreeMap<String, Option<String>>> {
-    let mut flat = BTreeMap::new();
-    let Some(object) = json.as_object() else {
-        return Err(Failure::parsing("[settings] must be an object"));
-    };
-    walk("", object, &mut flat, 0)?;
-    Ok(flat
+    Ok(full_names(json)?
         .into_iter()
         .map(|(key, value)| match key.strip_prefix("index.") {
             Some(_) => (key, value),
             None => (format!("index.{key}"), value),
         })
         .collect())
+}
+
+/// Settings as they come, nested or with dots, by the name that they have there.
+pub(super) fn full_names(json: &Value) -> Outcome<BTreeMap<String, Option<String>>> {
+    let mut flat = BTreeMap::new();
+    let Some(object) = json.as_object() else {
+        return Err(Failure::parsing("[settings] must be an object"));
+    };
+    walk("", object, &mut flat, 0)?;
+    Ok(flat)
 }
 
 fn walk(
@@ -228,13 +242,13 @@ pub(crate) fn check(flat: &BTreeMap<String, Option<String>>, update: bool) -> Ou
                  english and keyword,"
             )));
         }
-        if ["search.slowlog.", "indexing.slowlog.", "lifecycle."]
-            .iter()
-            .any(|family| name.starts_with(family))
-        {
-            return Err(Failure::unsupported(format!("setting [{key}]")));
-        }
         let Some((_, check, dynamic)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
+            if ["search.slowlog.", "indexing.slowlog.", "lifecycle."]
+                .iter()
+                .any(|family| name.starts_with(family))
+            {
+                return Err(Failure::unsupported(format!("setting [{key}]")));
+            }
             return Err(Failure::illegal(format!(
                 "unknown setting [{key}] please check that any required plugins are installed, or \
                  check the breaking changes documentation for removed settings"
@@ -268,6 +282,8 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::Duration => value == "-1" || parse_duration_millis(value).is_ok(),
         Check::Bytes => parse_bytes(value).is_some(),
         Check::AtMost(most) => value.parse::<usize>().is_ok_and(|count| count <= *most),
+        Check::Millis => value.parse::<i64>().is_ok_and(|millis| millis >= -1),
+        Check::Text => !value.is_empty(),
         Check::OneOf(values) => values.contains(&value),
     };
     if good {
@@ -281,6 +297,8 @@ fn fits(check: &Check, value: &str) -> Result<(), String> {
         Check::AtMost(most) => {
             format!("a whole number of at most [{most}], the limit of this node")
         }
+        Check::Millis => "milliseconds since the epoch, or -1 for none".to_owned(),
+        Check::Text => "a name".to_owned(),
         Check::OneOf(values) => format!("one of [{}]", values.join(", ")),
     })
 }

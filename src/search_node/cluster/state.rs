@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::settings::Flat;
 use crate::search_node::failure::Outcome;
+use crate::search_node::lifecycle::{Progress, Stored};
 use crate::search_node::snapshots::Registration;
 use crate::search_node::stored;
 
@@ -36,6 +38,18 @@ pub(crate) struct State {
     /// Repositories of snapshots by name.
     #[serde(default)]
     pub repositories: BTreeMap<String, Registration>,
+    /// Lifecycle policies by name.
+    #[serde(default)]
+    pub policies: BTreeMap<String, Stored>,
+    /// Whether nobody acts on the policies.
+    #[serde(default)]
+    pub lifecycle_stopped: bool,
+    /// Settings of the cluster that last.
+    #[serde(default)]
+    pub persistent: Flat,
+    /// Settings of the cluster until the node stops; they come first.
+    #[serde(skip)]
+    pub transient: Flat,
 }
 
 /// An index in the state.
@@ -49,6 +63,12 @@ pub(crate) struct Entry {
     /// Its aliases.
     #[serde(default)]
     pub aliases: BTreeMap<String, Alias>,
+    /// Where it is in its lifecycle; none before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Progress>,
+    /// When another index took its place, by alias, in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rolled: BTreeMap<String, i64>,
 }
 
 /// An alias of one index.

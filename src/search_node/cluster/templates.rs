@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use super::aliases;
+use super::lifecycle::POLICY;
 use super::settings::{self, Flat};
 use super::state::{Alias, State};
 use crate::search_node::failure::{Failure, Outcome};
@@ -166,6 +167,22 @@ impl Node {
             .filter(|(_, patterns)| patterns.iter().any(|pattern| names::matches(pattern, name)))
             .collect();
         Ok((self.plan_index(name, &Value::Null)?, overlapping))
+    }
+
+    /// Templates of indices that follow the lifecycle policy `name`.
+    pub(super) fn templates_of_policy(state: &State, name: &str) -> Vec<String> {
+        let follows = |template: &Value| {
+            compose_template(state, template).is_ok_and(|plan| {
+                plan.settings
+                    .get(POLICY)
+                    .is_some_and(|policy| policy == name)
+            })
+        };
+        let found = state.templates.iter();
+        found
+            .filter(|(_, template)| follows(template))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Sets a composable index template.

@@ -208,9 +208,10 @@ fn each(
 /// Settings with those that the node sets itself.
 fn show_settings(index: &Index, names: &[String], flat: bool) -> Value {
     let mut all = index.settings().flat.clone();
+    all.entry(settings::PROVIDED_NAME.to_owned())
+        .or_insert_with(|| index.name.clone());
     for (key, value) in [
         ("index.creation_date", index.created.to_string()),
-        ("index.provided_name", index.name.clone()),
         ("index.uuid", index.uuid.clone()),
         ("index.version.created", "8500003".to_owned()),
     ] {

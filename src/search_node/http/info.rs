@@ -38,7 +38,10 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         ("GET", ["_cluster", "health", name]) => health(node, request, Some(name)),
         ("GET", ["_cluster", "stats", ..]) => Ok(Reply::ok(cluster_stats(node)?)),
         ("GET", ["_cluster", "settings"]) => {
-            Ok(Reply::ok(json!({"persistent": {}, "transient": {}})))
+            request.known(&["flat_settings", "include_defaults", "local"])?;
+            let flat = request.flag("flat_settings", false)?;
+            let defaults = request.flag("include_defaults", false)?;
+            Ok(Reply::ok(node.cluster_settings(flat, defaults)))
         }
         ("GET", ["_cluster", "pending_tasks"]) => Ok(Reply::ok(json!({"tasks": []}))),
         ("GET" | "POST", ["_cluster", "allocation", "explain"]) => explain(node),
@@ -52,7 +55,11 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
         ))),
         ("GET", ["_nodes", ..]) => Ok(Reply::ok(nodes(node))),
         ("PUT", ["_cluster", "settings"]) => {
-            Err(Failure::unsupported("changing settings of the cluster"))
+            request.known(&["flat_settings"])?;
+            let flat = request.flag("flat_settings", false)?;
+            Ok(Reply::ok(
+                node.put_cluster_settings(&request.json()?, flat)?,
+            ))
         }
         _ => Err(super::no_handler(request)),
     }

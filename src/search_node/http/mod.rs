@@ -9,6 +9,7 @@ mod documents;
 mod indices;
 mod info;
 mod keys;
+mod lifecycle;
 mod listener;
 mod msearch;
 mod ndjson;
@@ -72,10 +73,15 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
                 | "_component_template"
                 | "_template"
                 | "_aliases"
-                | "_alias",
+                | "_alias"
+                | "_ilm",
                 ..,
             ]
-            | [_, "_alias" | "_aliases" | "_analyze", ..],
+            | [
+                _,
+                "_alias" | "_aliases" | "_analyze" | "_ilm" | "_rollover",
+                ..,
+            ],
         ) => {
             let (node, request) = (Arc::clone(node), request.clone());
             blocking(move || short(&node, &request)).await
@@ -123,6 +129,7 @@ fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (request.method.as_str(), path.as_slice()) {
         (_, ["_cat", rest @ ..]) => cat::route(node, request, rest),
+        (_, ["_ilm", ..] | [_, "_ilm" | "_rollover", ..]) => lifecycle::route(node, request, &path),
         (_, ["_security", rest @ ..]) => keys::route(node, request, rest),
         ("GET" | "POST", ["_analyze"] | [_, "_analyze"]) => analyze::analyze(node, request),
         (_, ["_index_template" | "_component_template" | "_template", ..]) => {

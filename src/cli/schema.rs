@@ -1,0 +1,91 @@
+//! `lucid schema`: what the entities of Lucid need of the datastores.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::{SchemaCommand, SchemaPart};
+use super::output::Out;
+use super::{CliError, Done, block_on};
+use crate::config::{Config, Role};
+use crate::paths::Paths;
+use crate::schema::search::{self, Change, Report};
+use crate::supervisor;
+
+pub(super) fn run(
+    paths: &Paths,
+    file: Option<&Path>,
+    command: &SchemaCommand,
+    out: &mut Out,
+) -> Result<Done, CliError> {
+    match command {
+        SchemaCommand::Show => show(out),
+        SchemaCommand::Apply { dry_run, only } => {
+            // There is one part so far; without `--only` it is all.
+            let SchemaPart::Search = only.unwrap_or(SchemaPart::Search);
+            let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
+            let config = Config::load(&path, file.is_some())?;
+            let uri = search_uri(paths, &config)?;
+            let report = block_on(async { Ok(search::apply(&uri, *dry_run).await?) })?;
+            print(&report, *dry_run, out)
+        }
+    }
+}
+
+/// Address, user and password of the client account.
+fn search_uri(paths: &Paths, config: &Config) -> Result<String, CliError> {
+    if !config.common(Role::Search).enabled {
+        return Err(CliError::Other(
+            "search is off: set datastore.search.enabled = true and start the appliance".to_owned(),
+        ));
+    }
+    let (uri, _) = supervisor::client_uri(paths, config, Role::Search).map_err(|error| {
+        CliError::Credentials(format!(
+            "{error}; credentials are made at the first start of the datastore"
+        ))
+    })?;
+    Ok(uri)
+}
+
+fn show(out: &mut Out) -> Result<Done, CliError> {
+    let requests = search::show()?;
+    if !out.json(&json!({ "search": requests }))? {
+        for request in requests {
+            let body = serde_json::to_string_pretty(&request.body)
+                .map_err(|error| CliError::Other(error.to_string()))?;
+            out.text(&format!("{} /{}\n{body}\n\n", request.method, request.path))?;
+        }
+    }
+    Ok(Done::Well)
+}
+
+fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<Done, CliError> {
+    let changed = report
+        .objects
+        .iter()
+        .filter(|object| object.change != Change::Unchanged)
+        .count();
+    let shown = json!({
+        "dry_run": dry_run,
+        "changed": changed,
+        "objects": report.objects,
+        "notes": report.notes,
+    });
+    if out.json(&shown)? {
+        return Ok(Done::Well);
+    }
+    for object in &report.objects {
+        let (change, kind) = (object.change.name(), object.kind);
+        out.line(&format!("{change:<10} {kind:<19} {}", object.name))?;
+    }
+    for note in &report.notes {
+        out.line(note)?;
+    }
+    let all = report.objects.len();
+    out.line(&match (changed, dry_run) {
+        (0, _) => format!("nothing to change: all {all} objects are as they should be"),
+        (_, true) => format!("{changed} of {all} objects would be created or updated"),
+        (_, false) => format!("{changed} of {all} objects were created or updated"),
+    })?;
+    Ok(Done::Well)
+}

@@ -1,0 +1,329 @@
+//! What acts on lifecycle policies, at a pace of its own.
+//!
+//! Where an index is stands in the state, on the disk, before the next step begins. Every step can
+//! be done again, so that a kill between a step and its note does no harm.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::rollover::figures;
+use super::settings::Operation;
+use super::state::Entry;
+use super::{Index, Node, Rollover, now_millis, whole};
+use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::lifecycle::{Conditions, Next, Progress, Stored, Work, next};
+
+/// The setting that names an index's policy.
+pub(super) const POLICY: &str = "index.lifecycle.name";
+
+/// The alias that its rollover is about.
+const ROLLOVER_ALIAS: &str = "index.lifecycle.rollover_alias";
+
+/// Whether nothing is written to an index any more.
+const INDEXING_COMPLETE: &str = "index.lifecycle.indexing_complete";
+
+/// What an index's age counts from, whatever happened to it.
+const ORIGINATION_DATE: &str = "index.lifecycle.origination_date";
+
+/// Steps of one index in one pass; the longest way through a policy has fewer.
+const MAX_STEPS: usize = 64;
+
+/// A merge into fewer segments than this that does not fit into memory is given up.
+const MAX_SEGMENTS: usize = 1024;
+
+/// When policies are looked at.
+#[derive(Debug)]
+pub(in crate::search_node) struct Executor {
+    /// Somebody changed something that may lead to a step.
+    kicked: AtomicBool,
+    /// A pass is at work.
+    busy: AtomicBool,
+    /// The node stops.
+    halted: AtomicBool,
+    /// When the last pass began.
+    last: Mutex<Instant>,
+}
+
+/// What became of a step.
+enum Performed {
+    /// It is done.
+    Done,
+    /// It is done; the index's age counts from this time.
+    RolledOver(i64),
+    /// Its time has not come.
+    NotYet,
+    /// The index is deleted.
+    Gone,
+}
+
+impl Executor {
+    pub(super) fn new() -> Self {
+        Self {
+            kicked: AtomicBool::new(true),
+            busy: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Lets the next pass come soon.
+    pub(super) fn kick(&self) {
+        self.kicked.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends a pass after the step at work.
+    pub(in crate::search_node) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a pass is at work.
+    pub(in crate::search_node) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+}
+
+/// The policy that an index follows.
+pub(in crate::search_node) fn policy_of(index: &Index) -> Option<String> {
+    index.settings().flat.get(POLICY).cloned()
+}
+
+/// What the age of an index counts from, in milliseconds since the epoch: a date that was given,
+/// else its rollover, else its creation.
+pub(in crate::search_node) fn age_of(index: &Index, progress: Option<&Progress>) -> i64 {
+    let settings = index.settings();
+    let given = settings.flat.get(ORIGINATION_DATE);
+    given
+        .and_then(|text| text.parse().ok())
+        .filter(|date| *date >= 0)
+        .or_else(|| progress.and_then(|progress| progress.rolled))
+        .unwrap_or(index.created)
+}
+
+impl Node {
+    /// Whether it is time for a pass.
+    pub(in crate::search_node) fn is_lifecycle_due(&self) -> bool {
+        let interval = self.poll_interval();
+        let executor = &self.lifecycle;
+        let mut last = executor.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = executor.kicked.swap(false, Ordering::Relaxed) || last.elapsed() >= interval;
+        if due {
+            *last = Instant::now();
+        }
+        due
+    }
+
+    /// Leads every index that follows a policy as far as it may go now.
+    pub(in crate::search_node) fn lifecycle_pass(&self) {
+        self.lifecycle.busy.store(true, Ordering::Relaxed);
+        for index in self.indices() {
+            if let Err(failure) = whole(|| self.lead(&index)) {
+                tracing::warn!("lifecycle of index [{}]: {failure}", index.name);
+            }
+        }
+        self.lifecycle.busy.store(false, Ordering::Relaxed);
+    }
+
+    fn is_lifecycle_stopped(&self) -> bool {
+        self.lifecycle.halted.load(Ordering::Relaxed) || self.read().state.lifecycle_stopped
+    }
+
+    /// An index in the state, and its policy; none when it was deleted.
+    fn look(&self, index: &Index, policy: &str) -> Option<(Entry, Option<Stored>)> {
+        let inner = self.read();
+        let entry = inner.state.indices.get(&index.name)?;
+        (entry.uuid == index.uuid)
+            .then(|| (entry.clone(), inner.state.policies.get(policy).cloned()))
+    }
+
+    fn lead(&self, index: &Arc<Index>) -> Outcome<()> {
+        // On a full disk nothing can be noted, and a deletion makes room.
+        let mut unnoted: Option<Progress> = None;
+        for _ in 0..MAX_STEPS {
+            let Some(policy) = policy_of(index) else {
+                return Ok(());
+            };
+            if self.is_lifecycle_stopped() {
+                return Ok(());
+            }
+            let Some((entry, stored)) = self.look(index, &policy) else {
+                return Ok(());
+            };
+            let now = now_millis();
+            let current = unnoted
+                .take()
+                .or_else(|| entry.lifecycle.clone())
+                .unwrap_or_else(|| Progress::new(now));
+            let age = now.saturating_sub(age_of(index, Some(&current)));
+            let age = u64::try_from(age).unwrap_or(0);
+            let after = match next(&current, &policy, stored.as_ref(), age, now) {
+                // What it shows then is that there is no such policy.
+                Err(_) if stored.is_none() => return Ok(()),
+                Err(failure) => current.fail(&failure, now),
+                Ok(Next::Wait) if entry.lifecycle.is_none() => current.clone(),
+                Ok(Next::Wait) => return Ok(()),
+                Ok(Next::Move(to)) => to,
+                Ok(Next::Do(step)) => match whole(|| self.perform(index, &entry, &step.work)) {
+                    Ok(Performed::NotYet | Performed::Gone) => return Ok(()),
+                    Ok(Performed::Done) => current.done(now)?,
+                    Ok(Performed::RolledOver(at)) => Progress {
+                        rolled: Some(at),
+                        ..current.done(now)?
+                    },
+                    Err(failure) => {
+                        tracing::warn!(
+                            "lifecycle of index [{}]: step [{}]: {failure}",
+                            index.name,
+                            step.name
+                        );
+                        current.fail(&failure, now)
+                    }
+                },
+            };
+            let failed = after.is_failed();
+            match self.note(index, entry.lifecycle.as_ref(), &after) {
+                Ok(true) => {}
+                // Somebody else led it elsewhere in this moment.
+                Ok(false) => return Ok(()),
+                Err(failure) if failure.is_full() && !failed => unnoted = Some(after),
+                Err(failure) => return Err(failure),
+            }
+            if failed {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where an index is now; false when it is not where it was `before`.
+    fn note(&self, index: &Index, before: Option<&Progress>, after: &Progress) -> Outcome<bool> {
+        self.change(|state| {
+            let entry = state.indices.get_mut(&index.name);
+            let entry = entry
+                .filter(|entry| entry.uuid == index.uuid && entry.lifecycle.as_ref() == before);
+            Ok(entry
+                .map(|entry| entry.lifecycle = Some(after.clone()))
+                .is_some())
+        })
+    }
+
+    fn perform(&self, index: &Arc<Index>, entry: &Entry, work: &Work) -> Outcome<Performed> {
+        let set = |key: &str, value: Value| {
+            index.change_settings(&json!({ key: value }), false)?;
+            Ok(Performed::Done)
+        };
+        match work {
+            Work::Priority(priority) => set("index.priority", json!(priority)),
+            Work::ReadOnly => set("index.blocks.write", json!(true)),
+            Work::Replicas(replicas) => set("index.number_of_replicas", json!(replicas)),
+            Work::Complete => set(INDEXING_COMPLETE, json!(true)),
+            Work::Rollover(conditions) => self.follow(index, entry, conditions),
+            Work::Merge(segments) => {
+                index.check(Operation::Read)?;
+                self.save(index)?;
+                merge(index, *segments)?;
+                Ok(Performed::Done)
+            }
+            Work::Delete => {
+                let delete = || {
+                    self.change(|state| {
+                        let known = state.indices.get(&index.name);
+                        if known.is_some_and(|known| known.uuid == index.uuid) {
+                            state.indices.remove(&index.name);
+                        }
+                        Ok(())
+                    })
+                };
+                let mut result = delete();
+                if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
+                    result = delete();
+                }
+                self.keep_reserve();
+                result.map(|()| Performed::Gone)
+            }
+        }
+    }
+
+    /// The rollover of an index by its policy.
+    fn follow(
+        &self,
+        index: &Arc<Index>,
+        entry: &Entry,
+        conditions: &Conditions,
+    ) -> Outcome<Performed> {
+        let name = &index.name;
+        let settings = index.settings();
+        let get = |key: &str| settings.flat.get(key).filter(|value| !value.is_empty());
+        if get(INDEXING_COMPLETE).is_some_and(|value| value == "true") {
+            return Ok(entry
+                .rolled
+                .values()
+                .max()
+                .map_or(Performed::Done, |at| Performed::RolledOver(*at)));
+        }
+        let alias = get(ROLLOVER_ALIAS).ok_or_else(|| {
+            Failure::illegal(format!(
+                "setting [{ROLLOVER_ALIAS}] for index [{name}] is empty or not defined"
+            ))
+        })?;
+        if let Some(at) = entry.rolled.get(alias) {
+            return Ok(Performed::RolledOver(*at));
+        }
+        if !entry.aliases.contains_key(alias) {
+            return Err(Failure::illegal(format!(
+                "{ROLLOVER_ALIAS} [{alias}] does not point to index [{name}]"
+            )));
+        }
+        if self.writer_name(alias)? != *name {
+            return Err(Failure::illegal(format!(
+                "index [{name}] is not the write index for alias [{alias}]"
+            )));
+        }
+        let figures = figures(index, now_millis());
+        let empty =
+            figures.docs == 0 && !conditions.has_min_docs() && self.rolls_only_with_documents();
+        if empty || !conditions.are_met(figures) {
+            return Ok(Performed::NotYet);
+        }
+        let rolled = self.roll_over(&Rollover {
+            alias: alias.clone(),
+            conditions: conditions.clone(),
+            ..Rollover::default()
+        })?;
+        tracing::info!("[{}] follows [{name}] behind [{alias}]", rolled.new);
+        let Some((entry, _)) = self.look(index, "") else {
+            return Ok(Performed::Gone);
+        };
+        Ok(match entry.rolled.get(alias) {
+            Some(at) => Performed::RolledOver(*at),
+            None => Performed::NotYet,
+        })
+    }
+}
+
+/// Merges into `wanted` segments, or into as few as fit into memory at once.
+fn merge(index: &Index, wanted: usize) -> Outcome<()> {
+    let mut segments = wanted;
+    loop {
+        match index.shard.force_merge(segments) {
+            Err(failure)
+                if failure.kind == "circuit_breaking_exception" && segments < MAX_SEGMENTS =>
+            {
+                segments = segments.saturating_mul(2);
+            }
+            Ok(()) => {
+                if segments > wanted {
+                    tracing::warn!(
+                        "index [{}] is too large to be merged into [{wanted}] segments; it has at \
+                         most [{segments}]",
+                        index.name
+                    );
+                }
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}

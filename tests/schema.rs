@@ -1,0 +1,362 @@
+//! `lucid schema` against a real search node.
+// Helpers of tests may fail as tests do, and wait without a runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Appliance, Options, free_port};
+use serde_json::{Value, json};
+
+const ENTITIES: [&str; 8] = [
+    "sessions",
+    "blocks",
+    "users",
+    "transactions",
+    "manifests",
+    "audit-logs",
+    "logs",
+    "metrics",
+];
+
+struct Search {
+    appliance: Appliance,
+    runtime: tokio::runtime::Runtime,
+    http: reqwest::Client,
+    uri: String,
+}
+
+fn lay() -> Appliance {
+    let port = free_port();
+    let options = Options {
+        document: false,
+        cache: false,
+        config: format!("datastore.search.enabled = true\ndatastore.search.port = {port}\n"),
+        // It is part of the program: no directory of engines is needed.
+        env: vec![("LUCID_ENGINE_PATH".to_owned(), "/nonexistent".to_owned())],
+    };
+    Appliance::lay(options)
+}
+
+impl Search {
+    fn ready() -> Self {
+        let mut appliance = lay();
+        appliance.start();
+        appliance.wait_state("ready");
+        let uri = appliance.uri("search");
+        Self {
+            appliance,
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            uri,
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.runtime.block_on(async {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+            let mut request = self.http.request(method, format!("{}{path}", self.uri));
+            if let Some(body) = body {
+                request = request.json(&body);
+            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            (status, answer.json().await.unwrap_or(Value::Null))
+        })
+    }
+
+    fn call(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.ask(method, path, Some(body));
+        assert!(status < 300, "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask("GET", path, None);
+        assert!(status < 300, "GET {path}: {status} {answer}");
+        answer
+    }
+
+    fn apply(&self, more: &[&str]) -> Value {
+        let args = [&["schema", "apply"], more].concat();
+        self.appliance.json(&args)
+    }
+
+    /// The index that an alias writes to.
+    fn writer(&self, alias: &str) -> String {
+        let of_alias = self.get(&format!("_alias/{alias}"));
+        let mut indices = of_alias.as_object().unwrap().iter();
+        let found = indices.find(|(_, entry)| entry["aliases"][alias]["is_write_index"] == true);
+        found.unwrap().0.clone()
+    }
+}
+
+fn changes(report: &Value) -> Vec<String> {
+    let objects = report["objects"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{report}"));
+    let changed = objects
+        .iter()
+        .filter(|object| object["change"] != "unchanged");
+    changed
+        .map(|object| format!("{} {}", object["kind"].as_str().unwrap(), object["name"]))
+        .collect()
+}
+
+#[test]
+fn the_schema_is_applied_once_and_then_nothing_changes() {
+    let search = Search::ready();
+    let dry = search.apply(&["--dry-run"]);
+    assert_eq!(search.get("_ilm/policy"), json!({}), "it was to do nothing");
+    let first = search.apply(&["--only", "search"]);
+    assert_eq!(changes(&first), changes(&dry));
+    // 6 policies, 1 component, 8 templates, 8 indices, 8 aliases for writing, 3 for reading.
+    assert_eq!(first["changed"], 34, "{first}");
+    let second = search.apply(&[]);
+    assert_eq!(second["changed"], 0, "{:?}", changes(&second));
+    let output = search.appliance.run(&["schema", "apply"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("nothing to change: all 34"), "{text}");
+    assert_eq!(text.lines().count(), 35, "{text}");
+
+    for entity in ENTITIES {
+        let alias = format!("lucid-{entity}");
+        let index = search.writer(&alias);
+        let month = index.strip_prefix(&format!("{alias}-")).unwrap();
+        assert_eq!((month.len(), &month[4..5]), (7, "."), "{index}");
+        let settings = search.get(&format!("{index}/_settings?flat_settings=true"));
+        let settings = &settings[&index]["settings"];
+        assert_eq!(settings["index.number_of_shards"], "1");
+        assert_eq!(settings["index.number_of_replicas"], "0");
+        assert_eq!(settings["index.lifecycle.rollover_alias"], alias);
+        let explain = search.get(&format!("{alias}/_ilm/explain"));
+        let explain = &explain["indices"][&index];
+        assert_eq!(explain["managed"], true, "{explain}");
+        assert_ne!(explain["step"], "ERROR", "{explain}");
+    }
+    assert_eq!(search.get("_cluster/health")["status"], "green");
+    let policies = search.get("_ilm/policy");
+    for name in ["lucid-sessions", "lucid-audit-logs"] {
+        let phases = &policies[name]["policy"]["phases"];
+        assert_eq!(phases["warm"]["min_age"], "7d");
+        assert_eq!(phases["cold"]["min_age"], "30d");
+        assert_eq!(phases["delete"]["min_age"], "90d");
+    }
+    assert_eq!(
+        policies["lucid-logs"]["policy"]["phases"]["delete"]["min_age"],
+        "30d"
+    );
+    assert_eq!(
+        policies["lucid-permanent"]["policy"]["phases"]["delete"],
+        json!(null)
+    );
+}
+
+#[test]
+fn documents_with_the_fields_of_the_reference_are_found_by_them() {
+    let search = Search::ready();
+    search.apply(&[]);
+    let now = "2026-11-26T15:00:00Z";
+    for (entity, read, document, query) in [
+        (
+            "sessions",
+            "lucid_sessions",
+            json!({"session_id": "s1", "user_id": "u1", "owner_address": "T1", "name": "a first session",
+                "status": "completed", "merkle_root": "ab", "created_at": now, "started_at": now,
+                "completed_at": now, "size_bytes": 5_000_000_000_i64, "chunk_count": 2,
+                "chunks": [{"chunk_id": "c1", "index": 0, "size_bytes": 1, "hash_blake3": "ff"}],
+                "metadata": {"original_size": 10, "compression_ratio": 0.5, "client": "x"}}),
+            json!({"bool": {"filter": [{"term": {"owner_address": "T1"}}, {"term": {"status": "completed"}},
+                {"range": {"started_at": {"gte": "2026-11-01", "lte": "2026-11-30"}}},
+                {"nested": {"path": "chunks", "query": {"term": {"chunks.chunk_id": "c1"}}}}],
+                "must": [{"match": {"name": "first"}}]}}),
+        ),
+        (
+            "blocks",
+            "lucid_blocks",
+            json!({"block_height": 7, "block_hash": "h7", "previous_hash": "h6", "merkle_root": "ab",
+                "timestamp": now, "miner_id": "m", "nonce": 1, "size": 9,
+                "transactions": [{"tx_id": "t1", "tx_type": "anchor", "sender": "u1"}]}),
+            json!({"bool": {"filter": [{"range": {"block_height": {"gte": 1, "lte": 9}}}, {"term": {"miner_id": "m"}},
+                {"nested": {"path": "transactions", "query": {"term": {"transactions.tx_type": "anchor"}}}}]}}),
+        ),
+        (
+            "users",
+            "lucid_users",
+            json!({"user_id": "u1", "email": "a@b.org", "username": "ann", "first_name": "Ann", "roles": ["User"],
+                "tron_address": "T1", "status": "active", "created_at": now, "last_login": now,
+                "hardware_wallet_enabled": true}),
+            json!({"bool": {"filter": [{"term": {"email": "a@b.org"}}, {"term": {"roles": "User"}}]}}),
+        ),
+        (
+            "transactions",
+            "lucid-transactions",
+            json!({"tx_id": "t1", "tx_type": "anchor", "sender": "u1", "timestamp": now, "status": "confirmed",
+                "block_height": 7, "payload": {"session_id": "s1", "payout_amount": 1.5}, "fee": 0.1}),
+            json!({"term": {"payload.session_id": "s1"}}),
+        ),
+        (
+            "manifests",
+            "lucid-manifests",
+            json!({"manifest_id": "m1", "session_id": "s1", "user_id": "u1", "merkle_root": "ab", "chunk_count": 1,
+                "chunks": [{"chunk_id": "c1", "index": 0, "size": 5, "hash": "ff", "encryption_key": "secret"}],
+                "blockchain_anchored": true, "validation_errors": ["none at all"]}),
+            json!({"term": {"user_id": "u1"}}),
+        ),
+        (
+            "audit-logs",
+            "lucid-audit-logs",
+            json!({"log_id": "l1", "user_id": "u1", "action": "login", "result": "success", "timestamp": now,
+                "details": {"reason": "a good one"}, "message": "logged in", "ip_address": "10.0.0.1"}),
+            json!({"bool": {"filter": [{"term": {"action": "login"}}], "must": [{"match": {"message": "logged"}}]}}),
+        ),
+        (
+            "logs",
+            "lucid-logs",
+            json!({"timestamp": now, "level": "warn", "service": "api", "message": "slow answer", "user_id": "u1"}),
+            json!({"match": {"message": "slow"}}),
+        ),
+        (
+            "metrics",
+            "lucid-metrics",
+            json!({"timestamp": now, "service": "api", "metric_name": "rps", "value": 1.5, "tags": {"host": "pi"}}),
+            json!({"range": {"value": {"gt": 1}}}),
+        ),
+    ] {
+        let path = format!("lucid-{entity}/_doc/1?refresh=true");
+        let written = search.call("PUT", &path, document.clone());
+        assert_eq!(written["_index"], search.writer(&format!("lucid-{entity}")));
+        let found = search.call("POST", &format!("{read}/_search"), json!({"query": query}));
+        assert_eq!(found["hits"]["total"]["value"], 1, "{entity}: {found}");
+        assert_eq!(found["hits"]["hits"][0]["_source"], document);
+    }
+    let sort = json!({"sort": [{"started_at": "desc"}], "query": {"match_all": {}}});
+    search.call("POST", "lucid_sessions/_search", sort);
+    // A key that stands in a manifest is kept and not searched for.
+    let secret = json!({"query": {"query_string": {"query": "secret"}}});
+    let found = search.call("POST", "lucid-manifests/_search", secret);
+    assert_eq!(found["hits"]["total"]["value"], 0);
+    assert_eq!(search.apply(&[])["changed"], 0, "documents change nothing");
+}
+
+#[test]
+fn what_somebody_changed_is_put_right_and_a_field_of_another_type_is_told() {
+    let search = Search::ready();
+    search.call(
+        "PUT",
+        "lucid-blocks-2020.01",
+        json!({"mappings": {"properties": {"block_height": {"type": "keyword"}}},
+            "aliases": {"lucid-blocks": {"is_write_index": true}}}),
+    );
+    search.call("PUT", "lucid_users", json!({}));
+    let output = search.appliance.run(&["schema", "apply"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    for said in [
+        "nothing was changed",
+        "index [lucid-blocks-2020.01]: field [block_height] is [keyword] and must be [long]",
+        "is_write_index",
+        "index [lucid_users] has the name",
+    ] {
+        assert!(text.contains(said), "{text}");
+    }
+    assert_eq!(search.get("_ilm/policy"), json!({}), "nothing is half done");
+    // The way out that it tells.
+    search.call(
+        "POST",
+        "_aliases",
+        json!({"actions": [{"add": {"index": "lucid-blocks-2020.01", "alias": "lucid-blocks", "is_write_index": false}}]}),
+    );
+    search.call("DELETE", "lucid_users", json!({}));
+    search.apply(&[]);
+    let both = search.get("_alias/lucid_blocks");
+    assert_eq!(
+        both.as_object().unwrap().len(),
+        2,
+        "old blocks are still found"
+    );
+    assert_eq!(search.apply(&[])["changed"], 0);
+
+    let sessions = search.writer("lucid-sessions");
+    search.call(
+        "PUT",
+        &format!("{sessions}/_settings"),
+        json!({"index.refresh_interval": "1s"}),
+    );
+    search.call(
+        "PUT",
+        "_ilm/policy/lucid-logs",
+        json!({"policy": {"phases": {"delete": {"min_age": "1d", "actions": {"delete": {}}}}}}),
+    );
+    search.call("DELETE", "_index_template/lucid-users-template", json!({}));
+    search.call(
+        "DELETE",
+        &format!("{sessions}/_alias/lucid_sessions"),
+        json!({}),
+    );
+    let mut put_right = changes(&search.apply(&[]));
+    put_right.sort();
+    assert_eq!(
+        put_right,
+        [
+            "alias \"lucid_sessions\"".to_owned(),
+            format!("index \"{sessions}\""),
+            "index template \"lucid-users-template\"".to_owned(),
+            "policy \"lucid-logs\"".to_owned(),
+        ]
+    );
+    assert_eq!(search.apply(&[])["changed"], 0);
+    // What was rolled over stays behind its aliases.
+    search.call(
+        "PUT",
+        &format!("{sessions}/_doc/1"),
+        json!({"session_id": "s"}),
+    );
+    search.call("POST", "lucid-sessions/_rollover", json!({}));
+    assert_eq!(
+        search.writer("lucid-sessions"),
+        format!("{sessions}-000002")
+    );
+    assert_eq!(search.apply(&[])["changed"], 0);
+}
+
+#[test]
+fn without_an_engine_the_cause_and_the_way_out_are_told() {
+    let appliance = lay();
+    let output = appliance.run(&["schema", "apply"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("first start"), "{text}");
+    appliance.configure("");
+    std::fs::write(
+        appliance.config_file(),
+        "datastore.search.enabled = false\n",
+    )
+    .unwrap();
+    let output = appliance.run(&["schema", "apply"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("datastore.search.enabled = true"), "{text}");
+    let shown = appliance.json(&["schema", "show"]);
+    assert_eq!(shown["search"].as_array().unwrap().len(), 23);
+
+    let search = Search::ready();
+    let stopped = search.appliance.run(&["datastore", "stop", "search"]);
+    assert!(stopped.status.success());
+    let began = Instant::now();
+    let output = search.appliance.run(&["schema", "apply"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("does not answer"), "{text}");
+    assert!(text.contains("lucid datastore start search"), "{text}");
+    let password = search.uri.split(':').nth(2).unwrap();
+    assert!(
+        !text.contains(password.split('@').next().unwrap()),
+        "{text}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
