@@ -90,18 +90,18 @@ fn memory_tables() -> String {
     let default = Config::default();
     let mut mongod = Config::default();
     mongod.datastore.document.engine = EngineKind::Mongod;
-    let mut three = Config::default();
-    three.datastore.search.enabled = true;
-    let mut elasticsearch = three.clone();
+    let mut two = Config::default();
+    two.datastore.search.enabled = false;
+    let mut elasticsearch = Config::default();
     elasticsearch.datastore.search.engine = EngineKind::Elasticsearch;
     format!(
-        "### Default: secantus and redis\n\n{}\n\
+        "### Default: secantus, redis and lucid-search-node\n\n{}\n\
          ### With `datastore.document.engine = \"mongod\"`\n\n{}\n\
-         ### With `datastore.search.enabled = true`\n\n{}\n\
-         ### With `datastore.search.enabled = true` and `engine = \"elasticsearch\"`\n\n{}",
+         ### With `datastore.search.enabled = false`\n\n{}\n\
+         ### With `datastore.search.engine = \"elasticsearch\"`\n\n{}",
         memory_table(&default, &SIZES),
         memory_table(&mongod, &SIZES),
-        memory_table(&three, &SIZES),
+        memory_table(&two, &SIZES),
         memory_table(&elasticsearch, &SIZES)
     )
 }
@@ -133,15 +133,15 @@ fn the_smallest_board_fits_as_documented() {
     let ram = 427_104 * 1024;
     let mut config = Config::default();
     let plan = MemoryPlan::new(&config, ram).unwrap();
-    assert_eq!(human_bytes(plan.reserve), "125.1 MiB");
+    assert_eq!(human_bytes(plan.reserve), "97.1 MiB");
     let max = |role| plan.of(role).map(|memory| human_bytes(memory.max));
-    assert_eq!(max(Role::Document).as_deref(), Some("194.0 MiB"));
+    assert_eq!(max(Role::Document).as_deref(), Some("192.0 MiB"));
     config.datastore.document.engine = EngineKind::Mongod;
     MemoryPlan::new(&config, ram).unwrap_err();
     for document in ["README.md", "docs/memory.md"] {
         let text = read(document);
         assert!(
-            text.contains("417 MiB") && text.contains("125 MiB"),
+            text.contains("417 MiB") && text.contains("97 MiB"),
             "{document}"
         );
     }

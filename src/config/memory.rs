@@ -74,9 +74,11 @@ const fn floor(engine: EngineKind) -> u64 {
 }
 
 /// An eighth of the RAM, at least 256 MiB and at most 1 GiB; on the smallest boards three tenths
-/// of the RAM, so that a Zero 2 W (417 MiB) still carries document store and cache.
-fn default_reserve(ram: u64) -> u64 {
-    (ram / 8).max((256 * MIB).min(ram / 10 * 3)).min(GIB)
+/// of the RAM. Up to a quarter of it is given to the engines when they need at least `least` bytes,
+/// so that a Zero 2 W (417 MiB) still carries all three datastores.
+fn default_reserve(ram: u64, least: u64) -> u64 {
+    let whole = (ram / 8).max((256 * MIB).min(ram / 10 * 3)).min(GIB);
+    ram.saturating_sub(least).clamp(whole / 4 * 3, whole)
 }
 
 /// Cache of an engine that may use `max` bytes; `redis_cap` is the configured `maxmemory`.
@@ -102,14 +104,14 @@ impl MemoryPlan {
     /// # Errors
     /// [`PlanError`] with the arithmetic where floors or fixed limits do not fit.
     pub fn new(config: &Config, ram: u64) -> Result<Self, PlanError> {
-        let reserve = config
-            .memory
-            .reserve
-            .map_or_else(|| default_reserve(ram), |reserve| reserve.0);
         let rows: Vec<_> = config.enabled().collect();
         let need = |common: &super::Common<'_>| common.memory.map_or(floor(common.engine), |m| m.0);
         // Fixed limits may be absurd; their sum must not wrap.
         let least = rows.iter().map(need).fold(0, u64::saturating_add);
+        let reserve = match config.memory.reserve {
+            Some(reserve) => reserve.0,
+            None => default_reserve(ram, least),
+        };
         for common in &rows {
             if let Some(ByteSize(fixed)) = common.memory
                 && fixed < floor(common.engine)
@@ -228,18 +230,17 @@ mod tests {
             // A "1 GB" board shows the kernel about 92 % of it.
             let ram = gib * GIB / 100 * 92;
             let plan = MemoryPlan::new(&Config::default(), ram).unwrap();
-            assert_eq!(plan.shares.len(), 2);
+            assert_eq!(plan.shares.len(), 3);
         }
     }
 
     #[test]
-    fn the_smallest_board_holds_no_third_datastore_and_says_so() {
+    fn the_smallest_board_holds_three_datastores_and_a_smaller_one_says_why_not() {
         // MemTotal of tests/boards/zero-2-w.
         let zero_2_w = 427_104 * 1024;
-        MemoryPlan::new(&Config::default(), zero_2_w).unwrap();
-        let mut config = Config::default();
-        config.datastore.search.enabled = true;
-        let error = MemoryPlan::new(&config, zero_2_w).unwrap_err();
+        let plan = MemoryPlan::new(&Config::default(), zero_2_w).unwrap();
+        assert_eq!(plan.reserve, zero_2_w - 320 * MIB);
+        let error = MemoryPlan::new(&Config::default(), 400 * MIB).unwrap_err();
         assert!(error.to_string().contains("64.0 MiB search"), "{error}");
     }
 
@@ -258,7 +259,7 @@ mod tests {
         config.datastore.search.engine = EngineKind::Elasticsearch;
         let error = MemoryPlan::new(&config, GIB).unwrap_err().to_string();
         for part in [
-            "256.0 MiB reserve",
+            "192.0 MiB reserve",
             "192.0 MiB document",
             "1.2 GiB search",
             "disable",

@@ -406,7 +406,7 @@ impl Default for Cache {
 impl Default for Search {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: true,
             engine: EngineKind::SearchNode,
             binary: None,
             port: 9200,
@@ -421,7 +421,7 @@ impl Default for Search {
 
 impl Default for Memory {
     fn default() -> Self {
-        let weights = [(Role::Document, 50), (Role::Cache, 25), (Role::Search, 25)];
+        let weights = [(Role::Document, 50), (Role::Cache, 30), (Role::Search, 20)];
         Self {
             reserve: None,
             weights: weights.into(),

@@ -128,12 +128,18 @@ impl Appliance {
         let text = format!(
             "tuning.enabled = {}\n\
              datastore.document.enabled = {}\ndatastore.document.port = {}\n\
-             datastore.cache.enabled = {}\ndatastore.cache.port = {}\n{}\n{more}\n",
+             datastore.cache.enabled = {}\ndatastore.cache.port = {}\n{}{}\n{more}\n",
             self.options.config.contains("tuning."),
             self.options.document,
             self.document_port,
             self.options.cache,
             self.cache_port,
+            // A third engine for those tests alone that name it.
+            if self.options.config.contains("datastore.search.") {
+                ""
+            } else {
+                "datastore.search.enabled = false\n"
+            },
             self.options.config,
         );
         let text = if self.options.config.contains("tuning.enabled") {

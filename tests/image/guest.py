@@ -76,13 +76,15 @@ def starts(bench):
         first = board.wait_console("lucid: READY", 1)
         expect(not status["alerts"], f"no alert is open: {status['alerts']}")
         units(board)
+        names = [datastore["name"] for datastore in status["datastores"]]
+        expect(names == ["document", "cache", "search"], f"three datastores are ready: {names}")
         sizes = board.run("lsblk -brno NAME,SIZE /dev/vda").split()
         expect(int(sizes[sizes.index("vda6") + 1]) > 6 << 30, f"the data partition reaches the end of the card: {sizes}")
         free = int(board.run("df -B1 --output=size /data | tail -1"))
         expect(free > 6 << 30, f"the data pool fills its partition: {free}")
         expect(board.run("hostname").strip() == "lucid-test", "the host name is Imager's")
         expect(board.run("readlink /etc/localtime").strip().endswith("Europe/Berlin"), "the time zone is Imager's")
-        identity = board.run("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; lucid credentials show document; lucid credentials show cache; cat /var/lib/lucid/pool.json")
+        identity = board.run("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; lucid credentials show document; lucid credentials show cache; lucid credentials show search; cat /var/lib/lucid/pool.json")
 
         promises(board, status)
         board.power_off()
@@ -91,7 +93,7 @@ def starts(bench):
         status = up(board)
         second = board.wait_console("lucid: READY", 1)
         units(board)
-        again = board.run("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; lucid credentials show document; lucid credentials show cache; cat /var/lib/lucid/pool.json")
+        again = board.run("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; lucid credentials show document; lucid credentials show cache; lucid credentials show search; cat /var/lib/lucid/pool.json")
         expect(identity == again, f"the second start changed nothing: {identity} {again}")
         expect("disabled" in board.run("cloud-init status || true"), "cloud-init is left out of the second start")
         expect(second < first, f"the second start is faster: {second:.0f} s after {first:.0f} s")
@@ -210,7 +212,7 @@ def data_disk(bench):
             expect(time.monotonic() - began < 180, f"a lost data disk stops the engines: {json.dumps(status)}")
             time.sleep(2)
             status = board.status()
-        for name in ("document", "cache"):
+        for name in ("document", "cache", "search"):
             expect("data disk" in reason(status, name) and "is gone" in reason(status, name), f"{name} tells why: {reason(status, name)}")
         expect(any(alert["id"] == "data-pool" for alert in status["alerts"]), "an alert tells of the data disk")
         board.wait_console(r"lucid: data: the data disk /dev/vdb is gone", 900)

@@ -2,6 +2,9 @@
 for every acknowledged write after the next start."""
 
 import argparse
+import base64
+import http.client
+import json
 import pathlib
 import random
 import subprocess
@@ -9,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 import pymongo
 import redis
@@ -47,37 +51,40 @@ class Card:
 
 
 class Load:
-    """Clients on both datastores through one ssh connection, and what was acknowledged to them."""
+    """Clients on all datastores through one ssh connection, and what was acknowledged to them."""
 
     def __init__(self, board, uris):
         self.board, self.uris = board, uris
-        self.documents, self.keys = set(), {}
+        self.documents, self.keys, self.searchable = set(), {}, set()
         self.stopping = threading.Event()
         self.failures = []
         self.threads, self.tunnel = [], None
 
     def connect(self):
-        """Forwards both ports; gives the clients."""
-        document, cache = free_port(), free_port()
-        forwards = ["-N", "-L", f"{document}:127.0.0.1:27017", "-L", f"{cache}:127.0.0.1:6379"]
+        """Forwards the ports; gives the clients."""
+        document, cache, search = free_port(), free_port(), free_port()
+        forwards = ["-N", "-L", f"{document}:127.0.0.1:27017", "-L", f"{cache}:127.0.0.1:6379",
+                    "-L", f"{search}:127.0.0.1:9200"]
         command = self.board.ssh_command()
         self.tunnel = subprocess.Popen([*command[:-1], *forwards, command[-1]], stdin=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
         mongo = pymongo.MongoClient(self.uris["document"].replace(":27017", f":{document}"), serverSelectionTimeoutMS=60000,
                                     retryWrites=False, socketTimeoutMS=60000, connectTimeoutMS=60000)
         store = redis.Redis.from_url(self.uris["cache"].replace(":6379", f":{cache}"), socket_timeout=60)
+        index = Index(self.uris["search"].replace(":9200", f":{search}"))
         began = time.monotonic()
         while True:
             try:
                 mongo.admin.command("ping")
                 store.ping()
-                return mongo, store
-            except (pymongo.errors.PyMongoError, redis.exceptions.RedisError):
+                index.call("GET", "/")
+                return mongo, store, index
+            except (pymongo.errors.PyMongoError, redis.exceptions.RedisError, OSError, http.client.HTTPException):
                 if time.monotonic() - began > 120:
                     raise
                 time.sleep(0.5)
 
-    def start(self, mongo, store, round_number):
+    def start(self, mongo, store, index, round_number):
         collection = mongo.power.get_collection("cut", write_concern=pymongo.WriteConcern(w=1, j=True))
 
         def documents(worker):
@@ -96,14 +103,23 @@ class Load:
                 self.keys[key] = time.monotonic()
                 number += 1
 
+        def search():
+            number = 0
+            while not self.stopping.is_set():
+                identity = f"{round_number}-{number}"
+                index.call("PUT", f"/power/_doc/{identity}", {"round": round_number, "text": identity * 20})
+                self.searchable.add(identity)
+                number += 1
+
         def until_cut(work, *arguments):
             try:
                 work(*arguments)
-            except (pymongo.errors.PyMongoError, redis.exceptions.RedisError, OSError) as error:
+            except (pymongo.errors.PyMongoError, redis.exceptions.RedisError, OSError,
+                    http.client.HTTPException) as error:
                 if not self.stopping.is_set():
                     self.failures.append(f"{type(error).__name__}: {error}")
 
-        jobs = [(documents, worker) for worker in range(DOCUMENTS_AT_ONCE)] + [(cache,)]
+        jobs = [(documents, worker) for worker in range(DOCUMENTS_AT_ONCE)] + [(cache,), (search,)]
         self.threads = [threading.Thread(target=until_cut, args=job, daemon=True) for job in jobs]
         for thread in self.threads:
             thread.start()
@@ -126,10 +142,38 @@ def check_system(board):
         raise BoardError(f"the state partition was not mounted: {fault}")
 
 
-def lost(mongo, store, documents, keys):
+class Index:
+    """A client of the search engine, over one connection."""
+
+    def __init__(self, uri):
+        parts = urllib.parse.urlsplit(uri)
+        self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+        self.headers = {"authorization": f"Basic {login}", "content-type": "application/json"}
+
+    def call(self, method, path, body=None):
+        """The answer; anything but success is an OSError."""
+        try:
+            self.connection.request(method, path, json.dumps(body) if body is not None else None, self.headers)
+            answer = self.connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            raise
+        if answer.status >= 300:
+            raise OSError(f"{method} {path}: {answer.status} {text[:200]}")
+        return json.loads(text)
+
+
+def lost(mongo, store, index, acknowledged):
     """Acknowledged writes that are not there."""
+    documents, keys, searchable = acknowledged
     found = {entry["_id"] for entry in mongo.power.cut.find({}, {"_id": 1})}
     missing = [identity for identity in documents if identity not in found]
+    wanted = sorted(searchable)
+    for at in range(0, len(wanted), 500):
+        answer = index.call("POST", "/power/_mget", {"ids": wanted[at : at + 500]})
+        missing += [doc["_id"] for doc in answer["docs"] if not doc.get("found")]
     names = list(keys)
     values = []
     for at in range(0, len(names), 500):
@@ -139,7 +183,7 @@ def lost(mongo, store, documents, keys):
 
 
 def uris(board):
-    return {name: board.run(f"lucid credentials show {name}").strip() for name in ("document", "cache")}
+    return {name: board.run(f"lucid credentials show {name}").strip() for name in ("document", "cache", "search")}
 
 
 def first_start(image, work, numbers, round_number):
@@ -158,8 +202,9 @@ def first_start(image, work, numbers, round_number):
         board.wait_state("ready", START_LIMIT)
         check_system(board)
         load = Load(board, uris(board))
-        mongo, store = load.connect()
+        mongo, store, index = load.connect()
         mongo.power.cut.insert_one({"_id": "after"})
+        index.call("PUT", "/power/_doc/after", {"text": "x"})
         store.set("after", "x")
         load.end()
     finally:
@@ -172,7 +217,7 @@ def rounds(image, work, numbers, count):
     key, public = key_pair(work)
     card = Card(copy_image(image, work / "card.img", 8 << 30), work, numbers)
     put(card.path, "user-data", imager_files(public))
-    documents, keys = set(), {}
+    documents, keys, searchable = set(), {}, set()
     for number in range(count + 1):
         board = card.board(key).start()
         ready = board.wait_console("lucid: READY", START_LIMIT)
@@ -181,8 +226,8 @@ def rounds(image, work, numbers, count):
             board.wait_state("ready", START_LIMIT)
             check_system(board)
             load = Load(board, uris(board))
-            mongo, store = load.connect()
-            missing = lost(mongo, store, documents, keys)
+            mongo, store, index = load.connect()
+            missing = lost(mongo, store, index, (documents, keys, searchable))
             if missing:
                 raise BoardError(f"lost after round {number}: {len(missing)} acknowledged writes, among them {missing[:5]}")
             if number == count:
@@ -190,7 +235,7 @@ def rounds(image, work, numbers, count):
                 board.power_off()
                 card.disk.close()
                 break
-            load.start(mongo, store, number + 1)
+            load.start(mongo, store, index, number + 1)
             moment = numbers.uniform(4, 20)
             time.sleep(moment)
             load.stopping.set()
@@ -204,14 +249,17 @@ def rounds(image, work, numbers, count):
             raise BoardError(f"clients failed before the cut: {load.failures[:3]}")
         # What the cache acknowledged in its last moments may be gone, by its own promise.
         safe = {name: at for name, at in load.keys.items() if at < cut - CACHE_WINDOW}
-        if len(load.documents) < 5 or len(safe) < 5:
-            raise BoardError(f"too few writes to judge by: {len(load.documents)} documents, {len(safe)} keys")
+        if min(len(load.documents), len(safe), len(load.searchable)) < 5:
+            raise BoardError(f"too few writes to judge by: {len(load.documents)} documents, {len(safe)} keys, "
+                             f"{len(load.searchable)} searchable documents")
         documents |= load.documents
+        searchable |= load.searchable
         keys.update(safe)
         print(f"round {number + 1}: ready {ready:.0f} s after power on, cut after {moment:.1f} s of load, "
-              f"{len(load.documents)} documents and {len(safe)} keys to be found again "
+              f"{len(load.documents)} documents, {len(safe)} keys and {len(load.searchable)} searchable documents to be found again "
               f"({unflushed} sectors unflushed, {gone} lost)", flush=True)
-    print(f"{len(documents)} documents and {len(keys)} keys of {count} rounds were acknowledged before a cut; all are there")
+    print(f"{len(documents)} documents, {len(keys)} keys and {len(searchable)} searchable documents of {count} rounds were "
+          "acknowledged before a cut; all are there")
 
 
 def main():
