@@ -64,7 +64,8 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
                 | "_component_template"
                 | "_template"
                 | "_aliases"
-                | "_alias",
+                | "_alias"
+                | "_data_stream",
                 ..,
             ]
             | [_, "_alias" | "_aliases" | "_analyze", ..],
@@ -107,14 +108,53 @@ fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
         (_, ["_aliases" | "_alias", ..] | [_, "_alias" | "_aliases", ..]) => {
             templates::aliases(node, request, &path)
         }
+        ("GET", ["_data_stream"]) => Ok(no_data_streams()),
+        ("GET", ["_data_stream", name]) if name.contains('*') => Ok(no_data_streams()),
+        // Clients ask whether a name is a data stream, and take this for a no.
+        ("GET", ["_data_stream", name]) => Err(Failure::no_index(name)),
         _ => info::route(node, request, &path),
     }
+}
+
+fn no_data_streams() -> Reply {
+    Reply::ok(serde_json::json!({"data_streams": []}))
 }
 
 /// Nothing answers this method on this path.
 fn no_handler(request: &Request) -> Failure {
     let path = format!("/{}", request.path.join("/"));
     let known = [
+        "_async_search",
+        "_autoscaling",
+        "_cache",
+        "_clone",
+        "_cluster",
+        "_disk_usage",
+        "_downsample",
+        "_features",
+        "_field_usage_stats",
+        "_fleet",
+        "_graph",
+        "_health_report",
+        "_knn_search",
+        "_logstash",
+        "_migration",
+        "_mvt",
+        "_nodes",
+        "_query_rules",
+        "_recovery",
+        "_reload_search_analyzers",
+        "_remote",
+        "_segments",
+        "_shard_stores",
+        "_shrink",
+        "_simulate",
+        "_split",
+        "_ssl",
+        "_synonyms",
+        "_terms_enum",
+        "_unfreeze",
+        "template",
         "_ml",
         "_watcher",
         "_transform",
