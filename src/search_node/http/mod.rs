@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::names;
 
 pub(super) use request::{Reply, Request};
 pub(super) use security::{Role, User, Users};
@@ -91,6 +92,10 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
             ],
         ) => indices::route(node, request, &path).await,
         (_, [name, ..]) if !name.starts_with('_') => indices::route(node, request, &path).await,
+        // Nothing of the API: the name of an index, and one that cannot be.
+        ("PUT", [name]) => Err(names::check(name)
+            .err()
+            .unwrap_or_else(|| no_handler(request))),
         _ => Err(no_handler(request)),
     }
 }

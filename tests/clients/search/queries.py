@@ -57,7 +57,7 @@ def scores_are_bm25(t):
     near(scores(both)[0], 3 * (bm25(1, 2, average, 5, 1) + bm25(1, 2, average, 5, 2)))
 
 
-@works(SEARCH, "query: `match`: `fuzziness`", "`AUTO`, `AUTO:2,5`, 0 to 2, `prefix_length`, `max_expansions`, `fuzzy_transpositions`")
+@partly(SEARCH, "query: `match`: `fuzziness`, `prefix_length`, `fuzzy_transpositions`", "each word found scores 1, the exact one too; `max_expansions` below 50 is refused")
 def matching_with_slips(t):
     name = _texts(t)
     same(t.found(name, {"match": {"text": {"query": "lzay", "fuzziness": "AUTO"}}}), ["3"])
@@ -163,7 +163,7 @@ def patterns(t):
     same(scores(t.search(name, {"wildcard": {"k": {"value": "*a*", "boost": 2}}}))[0], 2.0)
 
 
-@works(SEARCH, "query: `fuzzy`", "`fuzziness`, `prefix_length`, `transpositions`")
+@partly(SEARCH, "query: `fuzzy`: `fuzziness`, `prefix_length`, `transpositions`", "each term found scores 1, the exact one too; `max_expansions` below 50 and `rewrite` are refused")
 def near_terms(t):
     name = t.index([{"k": "house"}, {"k": "mouse"}, {"k": "horse"}], {"k": {"type": "keyword"}})
     same(set(t.found(name, {"fuzzy": {"k": "house"}})), {"1", "2", "3"})
