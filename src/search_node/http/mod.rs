@@ -3,6 +3,7 @@
 mod analyze;
 mod bulk;
 mod cat;
+mod coding;
 mod documents;
 mod indices;
 mod info;
