@@ -7,7 +7,7 @@ from suite import each_refused, fails, has, holds, ids, partly, refused, same, w
 
 @works("PUT /{index}", "`settings`, `mappings`, `aliases`", "400 `resource_already_exists_exception`")
 @works("HEAD /{index}")
-@works("DELETE /{index}", "lists; patterns and `_all` are refused with 400", "as with `action.destructive_requires_name`")
+@works("DELETE /{index}", "", "lists; patterns and `_all` are refused with 400, as with `action.destructive_requires_name`")
 def an_index_is_made_and_deleted(t):
     name = t.name()
     same(t.es.indices.create(index=name, settings={"number_of_shards": 1, "index.refresh_interval": "2s"}).body, {"acknowledged": True, "shards_acknowledged": True, "index": name})
@@ -107,7 +107,7 @@ def figures(t):
     same(primaries["search"]["query_total"], 1)
 
 
-@works("POST /{index}/_close", "400 `index_closed_exception` for searches and writes")
+@works("POST /{index}/_close", "", "400 `index_closed_exception` for searches and writes")
 @works("POST /{index}/_open")
 def closed_indices(t):
     name = t.index([{"n": 1}])

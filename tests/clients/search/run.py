@@ -38,11 +38,12 @@ AREAS = {
     "lifecycle": "Lifecycle and settings of the cluster",
     "snapshots": "Snapshots",
     "security": "Security",
+    "tls": "TLS",
     "errors": "Errors",
 }
 
 # Areas whose part of the node is not there yet.
-NOT_YET = {"suggest", "by_query", "lifecycle", "snapshots"}
+NOT_YET = {"suggest", "by_query", "lifecycle", "snapshots", "tls"}
 
 
 class Place:
@@ -86,6 +87,29 @@ def run(place, areas):
     return passed, failed
 
 
+def together(rows):
+    """Rows of the table. What is refused is put together where rows differ in one name alone, as
+    `each_refused` makes them, or in nothing but the call."""
+    joined = {}
+    for call, what, state, note in rows:
+        kind, mark, name = what.partition(": ")
+        if not mark and what.startswith("type "):
+            kind, mark, name = "type", " ", what[5:]
+        if state == suite.REFUSED and not what:
+            key, calls, names = ("", "", state, note), [call], []
+        elif state == suite.REFUSED and mark and "`" not in name:
+            key, calls, names = (call, kind + mark, state, note), [call], [f"`{name}`"]
+        else:
+            key, calls, names = (call, what, state, note), [call], []
+        found = joined.setdefault(key, ([], []))
+        found[0].extend(call for call in calls if call not in found[0])
+        found[1].extend(names)
+    for (_, what, state, note), (calls, names) in joined.items():
+        shown = ", ".join(f"`{call}`" if "/" in call else call for call in calls)
+        cells = (shown, what + ", ".join(names), state, note)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 def table(passed):
     """The table, a part for each area."""
     text, seen = [], {}
@@ -98,10 +122,10 @@ def table(passed):
                         raise ValueError(f"two rows for {call} {what}")
                     continue
                 seen[call, what] = (state, note)
-                rows.append(f"| `{call}` | {what} | {state} | {note} |")
+                rows.append((call, what, state, note))
         if rows:
             text += ["", f"### {title}", "", "| call | what | state | note |", "|---|---|---|---|"]
-            text += rows
+            text += together(rows)
     return "\n".join(text) + "\n\n"
 
 

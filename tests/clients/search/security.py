@@ -15,19 +15,6 @@ def passwords(t):
     holds("Basic" in error.meta.headers["www-authenticate"], error.meta.headers)
 
 
-@works("TLS", "`ca_certs`", "where the node has a certificate; tried by the same tests")
-def encrypted(t):
-    same(t.es.info().meta.status, 200)
-    if t.place.ca:
-        stranger = elasticsearch.Elasticsearch(t.place.url, basic_auth=(t.place.user, t.place.password))
-        try:
-            stranger.info()
-        except elasticsearch.ConnectionError as error:
-            holds("certificate" in str(error).lower(), error)
-        else:
-            raise AssertionError("a certificate of nobody was taken")
-
-
 @partly("GET /_security/_authenticate", "", "name, role, realm `lucid`; `authentication_type` `realm` or `api_key`")
 def who_asks(t):
     has(t.es.security.authenticate().body, {"username": t.place.user, "roles": ["admin"], "enabled": True, "authentication_type": "realm"})
