@@ -65,6 +65,10 @@ def by_dates(t):
     same(pairs(local, "key_as_string"), [("2024-01", 2), ("2024-03", 1), ("2024-04", 1)])
     days = t.aggs(name, m={"date_histogram": {"field": "day", "fixed_interval": "30d", "min_doc_count": 1, "format": "yyyy-MM-dd", "keyed": True}})["m"]
     same({key: bucket["doc_count"] for key, bucket in days["buckets"].items()}, {"2023-12-19": 1, "2024-01-18": 1, "2024-02-17": 1, "2024-03-18": 1})
+    filled = t.aggs(name, m={"date_histogram": {"field": "day", "calendar_interval": "month", "min_doc_count": 1, "format": "yyyy-MM", "missing": "2020-02"}})["m"]
+    same(pairs(filled, "key_as_string")[0], ("2020-02", 1))
+    for interval, first in (("1h", "2024-01-01T00"), ("week", "2024-01-01T00"), ("quarter", "2024-01-01T00"), ("year", "2024-01-01T00"), ("minute", "2024-01-01T00")):
+        same(t.aggs(name, m={"date_histogram": {"field": "day", "calendar_interval": interval, "min_doc_count": 1}})["m"]["buckets"][0]["key_as_string"][:13], first)
     shifted = t.aggs(name, m={"date_histogram": {"field": "day", "calendar_interval": "day", "offset": "+6h", "min_doc_count": 1, "order": {"_key": "desc"}}})["m"]
     same(shifted["buckets"][-1]["key_as_string"], "2023-12-31T06:00:00.000Z")
 
@@ -87,6 +91,8 @@ def by_numbers(t):
     same(of(min_doc_count=1, order={"_count": "desc"})[0], (2.0, 2))
     same(of(extended_bounds={"min": -2, "max": 14})[0], (-2.0, 0))
     same(of(hard_bounds={"min": 2, "max": 4}), [(2.0, 2), (4.0, 1)])
+    bare = t.index([{"price": 1}, {}], {"price": {"type": "double"}}, word="bare")
+    same(pairs(t.aggs(bare, h={"histogram": {"field": "price", "interval": 5, "missing": 7}})["h"]), [(0.0, 1), (5.0, 1)])
     keyed = t.aggs(name, h={"histogram": {"field": "price", "interval": 10, "keyed": True}})["h"]["buckets"]
     same({key: bucket["doc_count"] for key, bucket in keyed.items()}, {"0.0": 4, "10.0": 1})
 
@@ -101,6 +107,8 @@ def ranges(t):
     days = t.aggs(name, r={"date_range": {"field": "day", "format": "yyyy-MM", "ranges": [{"to": "2024-02"}, {"from": "2024-02", "to": "2024-03||+1M/M"}]}})["r"]["buckets"]
     same([(bucket["key"], bucket["doc_count"]) for bucket in days], [("*-2024-02", 2), ("2024-02-2024-04", 2)])
     has(days[0], {"to": 1706745600000.0, "to_as_string": "2024-02"})
+    local = t.aggs(name, r={"date_range": {"field": "day", "time_zone": "+02:00", "missing": "2024-04-02", "ranges": [{"key": "april", "from": "2024-04-01"}]}})["r"]["buckets"]
+    same((local[0]["key"], local[0]["doc_count"], local[0]["from_as_string"]), ("april", 2, "2024-04-01T00:00:00.000+02:00"))
 
 
 @works(SEARCH, "aggregation: `filter`, `filters`, `missing`, `global`", "`filters` named or as a list, `other_bucket`, `other_bucket_key`")
@@ -124,6 +132,11 @@ def aggregations_in_aggregations(t):
     same(found["meta"], {"by": "me"})
     same(found["buckets"][0]["m"]["buckets"], [{"key_as_string": "2024", "key": 1704067200000, "doc_count": 2, "p": {"value": 1.5}}])
     fails(lambda: t.aggs(name, h={"histogram": {"field": "price", "interval": 0.00001}}), 400, "too_many_buckets_exception", "65536")
+    deep = {"avg": {"field": "price"}}
+    for _ in range(10):
+        deep = {"filter": {"match_all": {}}, "aggs": {"a": deep}}
+    fails(lambda: t.aggs(name, a=deep), 400, says="[10]")
+    fails(lambda: t.aggs(name, **{f"a{n}": {"avg": {"field": "price"}} for n in range(1001)}), 400, says="[1000]")
 
 
 @works(SEARCH, "aggregations that cannot be", "400: unknown types, fields of the wrong type, sub-aggregations of figures")

@@ -27,6 +27,8 @@ def combinations(t):
     holds("after_key" not in page, "the last page has no key")
     months = t.aggs(name, c={"composite": {"sources": [{"m": {"date_histogram": {"field": "day", "calendar_interval": "month", "format": "yyyy-MM", "order": "desc"}}}]}})["c"]
     same([(bucket["key"]["m"], bucket["doc_count"]) for bucket in months["buckets"]], [("2024-02", 2), ("2024-01", 2)])
+    many = [{f"s{n}": {"terms": {"field": "k"}}} for n in range(33)]
+    fails(lambda: t.aggs(name, c={"composite": {"sources": many}}), 400, says="32")
 
 
 @works(SEARCH, "aggregation: `composite`: `missing_bucket`, `missing_order`")

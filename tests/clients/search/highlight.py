@@ -33,7 +33,7 @@ def whole_fields(t):
     same(len(whole), 1)
     same(whole[0].replace("<em>", "").replace("</em>", ""), LONG)
     same(whole[0].count("<em>"), 3)
-    same(_marked(t, query, fields={"body.plain": {"no_match_size": 9}, "title": {}})["title"][0][:4], "Red ")
+    same(_marked(t, query, fields={"body": {"no_match_size": 9}})["body"], ["The first"])
 
 
 @partly(SEARCH, "`highlight`: `fragment_size`, `number_of_fragments`, `order`", "passages begin and end elsewhere than Lucene's; what is marked is the same. `type`, `boundary_*`, `fragmenter` change nothing")
@@ -43,6 +43,8 @@ def passages(t):
     for passage in found:
         holds("<em>apple" in passage, passage)
         holds(passage.replace("<em>", "").replace("</em>", "") in LONG, passage)
+    most = _marked(t, {"match": {"body": "apple first"}}, order="score", fields={"body": {"fragment_size": 60}})["body"]
+    same(most[0].count("<em>"), 2)
     same(len(_marked(t, {"match": {"body": "apple"}}, type="plain", order="score", fields={"body": {"fragment_size": 40}})["body"]), 3)
 
 

@@ -87,6 +87,9 @@ def maintenance(t):
     stats = t.es.indices.stats(index=name)["indices"][name]["primaries"]
     same((stats["segments"]["count"], stats["docs"]["count"], stats["docs"]["deleted"]), (1, 20, 0))
     same(t.es.count(index=name, query={"term": {"n": -1}})["count"], 10)
+    t.es.delete(index=name, id="1", refresh=True)
+    t.es.indices.forcemerge(index=name, only_expunge_deletes=True)
+    same(t.es.indices.stats(index=name)["indices"][name]["primaries"]["docs"], {"count": 19, "deleted": 0})
 
 
 @refused("POST /{index}/_forcemerge", "`wait_for_completion=false`", "wait_for_completion")
@@ -155,6 +158,7 @@ def analysis(t):
     same(of(analyzer="simple", text="it's 4U"), ["it", "s", "u"])
     positions = [token["position"] for token in t.es.indices.analyze(analyzer="standard", text=["a b", "c"])["tokens"]]
     same(positions, [0, 1, 102])
+    fails(lambda: t.es.indices.analyze(analyzer="standard", text="a " * 10001), 400, says="[10000]")
 
 
 for what, more in (("`tokenizer`, `filter`, `char_filter`", {"tokenizer": "standard"}), ("`explain`", {"analyzer": "standard", "explain": True}), ("`normalizer`", {"normalizer": "lowercase"}), ("`attributes`", {"analyzer": "standard", "attributes": ["x"]})):

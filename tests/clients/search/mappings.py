@@ -110,6 +110,8 @@ def dates(t):
     same(t.search(name, sort=[{"a": "asc"}])["hits"]["hits"][0]["sort"], [1714550400000])
     same(t.found(name, {"range": {"b": {"gt": "01/05/2024"}}}), ["2"])
     fails(lambda: t.es.index(index=name, document={"b": "May 1"}), 400, "document_parsing_exception", "[b]")
+    loose = t.index([{"a": "whenever", "n": 1}], {"a": {"type": "date", "ignore_malformed": True}}, word="loose")
+    same((t.found(loose, {"exists": {"field": "a"}}), t.found(loose, {"term": {"n": 1}})), ([], ["1"]))
 
 
 @works("type `ip`", "IPv4 and IPv6, networks in `term`, ranges")
@@ -188,3 +190,7 @@ def impossible_mappings(t):
 def limits_of_mappings(t):
     many = {f"f{n}": {"type": "long"} for n in range(1001)}
     fails(lambda: t.es.indices.create(index=t.name(), mappings={"properties": many}), 400, says="1000")
+    deep = {"type": "long"}
+    for _ in range(21):
+        deep = {"properties": {"a": deep}}
+    fails(lambda: t.es.indices.create(index=t.name(), mappings={"properties": {"a": deep}}), 400, says="20")

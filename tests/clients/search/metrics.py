@@ -57,6 +57,8 @@ def percentiles(t):
     near(found["50.0"], 50.5, 0.02)
     near(found["99.0"], 99.5, 0.02)
     listed = t.aggs(name, p={"percentiles": {"field": "n", "percents": [50], "keyed": False, "tdigest": {"compression": 200}}})["p"]["values"]
+    other = t.index([{"n": 4}, {}], {"n": {"type": "integer"}}, word="other")
+    same(t.aggs(other, p={"percentiles": {"field": "n", "percents": [100], "missing": 9}})["p"]["values"], {"100.0": 9.0})
     same(listed[0]["key"], 50.0)
     near(listed[0]["value"], 50.5, 0.02)
 
@@ -67,6 +69,7 @@ def ranks(t):
     found = t.aggs(name, p={"percentile_ranks": {"field": "n", "values": [25, 1000]}})["p"]["values"]
     near(found["25.0"], 25, 0.05)
     near(found["1000.0"], 100)
+    same([one["key"] for one in t.aggs(name, p={"percentile_ranks": {"field": "n", "values": [25, 50], "keyed": False}})["p"]["values"]], [25.0, 50.0])
 
 
 @refused(SEARCH, "aggregation: `percentiles`: `hdr`", "hdr")
@@ -82,6 +85,8 @@ def best_hits_of_buckets(t):
     same([top["total"]["value"] for top in tops], [3, 2, 1])
     same([top["hits"][0]["_source"] for top in tops], [{"n": 10}, {"n": 3}, {}])
     same(tops[0]["hits"][0]["sort"], [10])
+    second = t.aggs(name, top={"top_hits": {"from": 1, "size": 1, "sort": [{"n": "asc"}], "track_scores": True, "version": True}})["top"]["hits"]
+    same((second["hits"][0]["_source"]["n"], second["hits"][0]["_version"], second["hits"][0]["_score"]), (2, 1, 1.0))
     fails(lambda: t.aggs(name, top={"top_hits": {"size": 101}}), 400, says="100")
 
 

@@ -15,6 +15,7 @@ def several_searches(t):
     same(responses[1]["aggregations"]["s"]["value"], 6.0)
     same(responses[2]["error"]["type"], "index_not_found_exception")
     holds(isinstance(answer["took"], int), "took")
+    fails(lambda: t.es.msearch(index=one, searches=[{}, {"size": 0}] * 1001), 400, "illegal_argument_exception", "1000")
 
 
 @works("POST /{index}/_msearch", "an index in the path; `ignore_unavailable` of a search")

@@ -38,6 +38,10 @@ def matching(t):
     same(t.found(name, {"match": {"text": {"query": "lazy dog", "analyzer": "keyword"}}}), [])
     same(t.found(name, {"match": {"text": {"query": "!!"}}}), [])
     same(len(t.found(name, {"match": {"text": {"query": "!!", "zero_terms_query": "all"}}})), 5)
+    numbers = t.index([{"n": 1}], {"n": {"type": "integer"}}, word="numbers")
+    same(t.found(numbers, {"match": {"n": "1"}}), ["1"])
+    same(t.found(numbers, {"match": {"n": {"query": "one", "lenient": True}}}), [])
+    fails(lambda: t.found(numbers, {"match": {"n": "one"}}), 400, "query_shard_exception", "one")
 
 
 @works(SEARCH, "query: `match`: scores are BM25", "as Elasticsearch has them, to the fourth digit, for an index without deletes")
@@ -73,6 +77,8 @@ def phrases(t):
     same(t.found(name, {"match_phrase": {"text": "brown quick"}}), [])
     same(set(t.found(name, {"match_phrase": {"text": {"query": "brown quick", "slop": 2}}})), {"1", "2"})
     same(t.found(name, {"match_phrase": {"text": {"query": "quick fox", "slop": 1}}}), ["1"])
+    same(t.found(name, {"match_phrase": {"text": {"query": "QUICK brown", "analyzer": "whitespace"}}}), [])
+    same(t.found(name, {"match_phrase": {"text": {"query": "it"}}}), ["5"])
 
 
 @works(SEARCH, "query: `match_phrase_prefix`, `match_bool_prefix`", "`max_expansions`, `slop`")
@@ -80,6 +86,9 @@ def beginnings(t):
     name = _texts(t)
     same(t.found(name, {"match_phrase_prefix": {"text": "quick brown f"}}), ["1"])
     same(set(t.found(name, {"match_phrase_prefix": {"text": "quick br"}})), {"1", "2"})
+    same(t.found(name, {"match_phrase_prefix": {"text": {"query": "quick fo", "slop": 1}}}), ["1"])
+    words = t.index([{"text": f"see a{n}"} for n in range(8)], {"text": {"type": "text"}}, word="words")
+    same(len(t.found(words, {"match_phrase_prefix": {"text": {"query": "see a", "max_expansions": 3}}})), 3)
     same(set(t.found(name, {"match_bool_prefix": {"text": "lazy fo"}})), {"1", "3"})
     same(t.found(name, {"match_bool_prefix": {"text": {"query": "dog la", "operator": "and"}}}), ["3"])
 
@@ -92,6 +101,11 @@ def several_fields(t):
     same(t.found(name, {"multi_match": {"query": "blue car", "fields": ["*"], "operator": "and"}}), ["2"])
     same(t.found(name, {"multi_match": {"query": "red car", "fields": ["a", "b"], "type": "phrase"}}), ["1"])
     same(t.found(name, {"multi_match": {"query": "blue b", "fields": ["a", "b"], "type": "phrase_prefix"}}), ["1"])
+    same(t.found(name, {"multi_match": {"query": "bike bl", "fields": ["a", "b"], "type": "bool_prefix", "operator": "and"}}), ["1"])
+    tied = t.index([{"a": "car", "b": "car"}], {"a": {"type": "text"}, "b": {"type": "text"}}, word="tied")
+    single = scores(t.search(tied, {"match": {"a": "car"}}))[0]
+    for tie, times in ((0.0, 1), (0.5, 1.5), (1.0, 2)):
+        near(scores(t.search(tied, {"multi_match": {"query": "car", "fields": ["a", "b"], "tie_breaker": tie}}))[0], times * single)
     boosted = t.search(name, {"multi_match": {"query": "red", "fields": ["a^10", "b"]}})
     same(ids(boosted), ["1", "2"])
     alone = t.search(name, {"match": {"a": "red"}})

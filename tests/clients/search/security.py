@@ -1,5 +1,7 @@
 """Who may ask, and what."""
 
+import time
+
 import elasticsearch
 
 from suite import UNSUPPORTED, fails, has, holds, partly, refused, same, works
@@ -43,11 +45,14 @@ def writers(t):
     scribe.indices.create(index=name)
     scribe.index(index=name, id="1", document={"n": 1}, refresh=True)
     same(scribe.count(index=name)["count"], 1)
+    scribe.indices.put_alias(index=name, name=t.name("alias"))
+    scribe.indices.put_index_template(name=t.name("template"), index_patterns=[t.name("zz*")])
+    scribe.indices.delete_index_template(name=t.name("template"))
     fails(lambda: scribe.perform_request("PUT", "/_snapshot/r", headers={"accept": "application/json", "content-type": "application/json"}, body={"type": "fs"}), 403, "security_exception")
     fails(lambda: scribe.clear_scroll(scroll_id="_all"), 403, "security_exception")
 
 
-@works("POST /_security/api_key", "`name`, `expiration`, `metadata`", "100 live keys a user; a key has no more than its owner may")
+@works("POST /_security/api_key", "`name`, `expiration`, `metadata`", "a key has no more than its owner may")
 @works("API keys", "`api_key=(id, key)`, `api_key=encoded`", "401 when it is wrong, expired or invalidated")
 @works("GET /_security/api_key", "`id`, `name`, `owner`", "never the key itself; of all users for administrators alone")
 @works("DELETE /_security/api_key", "`ids`, `name`")
@@ -68,6 +73,19 @@ def keys(t):
     fails(lambda: t.place.client(api_key=(made["id"], "wrong")).info(), 401, "security_exception")
     same(t.es.security.invalidate_api_key(ids=[made["id"]]).body, {"invalidated_api_keys": [made["id"]], "previously_invalidated_api_keys": [], "error_count": 0})
     fails(lambda: client.info(), 401, "security_exception", "invalidated")
+    short = t.es.security.create_api_key(name=t.name("short"), expiration="1ms")
+    time.sleep(0.05)
+    fails(lambda: t.place.client(api_key=short["encoded"]).info(), 401, "security_exception", "expired")
+    several = [t.es.security.create_api_key(name=t.name("several"))["id"] for _ in range(3)]
+    same(sorted(t.es.security.invalidate_api_key(name=t.name("several"))["invalidated_api_keys"]), sorted(several))
+
+
+@works("API keys", "limits", "100 live ones a user: 400 beyond")
+def keys_are_counted(t):
+    guest = t.place.client("guest")
+    made = [guest.security.create_api_key(name=t.name("many"))["id"] for _ in range(100)]
+    t.cleanup(lambda: guest.security.invalidate_api_key(ids=made))
+    fails(lambda: guest.security.create_api_key(name=t.name("many")), 400, "illegal_argument_exception", "[100]")
 
 
 @works("API keys", "of a reader", "may read and no more; others' keys are neither shown nor invalidated")

@@ -24,6 +24,12 @@ def by_fields(t):
     same(_sorted(t, name, {"n": "asc"}), ["2", "3", "1", "4"])
     same(_sorted(t, name, {"n": {"order": "desc"}}), ["1", "3", "2", "4"])
     same(_sorted(t, name, "k", {"n": "desc"}), ["2", "4", "3", "1"])
+    other = t.index([{"ok": True, "ip": "10.0.0.9"}, {"ok": False, "ip": "9.0.0.1"}, {"ip": "2001:db8::1"}], {"ok": {"type": "boolean"}, "ip": {"type": "ip"}}, word="other")
+    same(_sorted(t, other, {"ok": "asc"})[:2], ["2", "1"])
+    same(t.search(other, sort=[{"ok": "desc"}])["hits"]["hits"][0]["sort"], [1])
+    same(_sorted(t, other, {"ip": "asc"}), ["2", "1", "3"])
+    same(t.search(other, sort=[{"ip": "asc"}])["hits"]["hits"][0]["sort"], ["9.0.0.1"])
+    same(_sorted(t, name, {"day": "asc"})[0], "3")
     answer = t.search(name, sort=[{"k": "asc"}, {"n": "asc"}])
     same([hit["sort"] for hit in answer["hits"]["hits"]], [["a", 1], ["a", 9223372036854775807], ["b", 2], ["c", 3]])
     same((answer["hits"]["max_score"], scores(answer)), (None, [None] * 4))
@@ -109,6 +115,9 @@ def pages_after(t):
         seen += [(hit["_source"]["n"], hit["_source"]["m"]) for hit in page]
         after = page[-1]["sort"]
     same(seen, sorted(((n % 5, n) for n in range(20)), key=lambda key: (-key[0], key[1])))
+    days = t.index([{"d": f"2024-01-0{n}"} for n in range(1, 6)], {"d": {"type": "date"}}, word="days")
+    same(ids(t.search(days, sort=["d"], search_after=["2024-01-03"])), ["4", "5"])
+    same(ids(t.search(days, sort=[{"d": {"order": "desc", "format": "yyyy-MM-dd"}}], search_after=["2024-01-03"])), ["2", "1"])
     fails(lambda: t.search(name, sort=["n"], search_after=[1, 2]), 400, "illegal_argument_exception", "search_after has 2 value(s) but sort has 1.")
     fails(lambda: t.search(name, sort=["n"], search_after=[1], from_=1), 400, says="`from` parameter must be set to 0")
 
@@ -173,3 +182,6 @@ def contexts_expire(t):
     time.sleep(0.4)
     fails(lambda: t.es.scroll(scroll_id=scroll), 404, "search_context_missing_exception")
     fails(lambda: t.es.search(pit={"id": pit}), 404, "search_context_missing_exception")
+    opened = [t.es.open_point_in_time(index=name, keep_alive="1m")["id"] for _ in range(500)]
+    t.cleanup(lambda: [t.es.close_point_in_time(id=one) for one in opened])
+    fails(lambda: t.es.open_point_in_time(index=name, keep_alive="1m"), 429, "es_rejected_execution_exception", "[500]")
