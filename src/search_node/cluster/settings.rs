@@ -388,7 +388,10 @@ mod tests {
         };
         let write = settings("write");
         let refused = write.check_block("a", Operation::Write).unwrap_err();
-        assert!(refused.reason.contains("[FORBIDDEN/8/index write (api)]"), "{refused}");
+        assert!(
+            refused.reason.contains("[FORBIDDEN/8/index write (api)]"),
+            "{refused}"
+        );
         assert!(write.check_block("a", Operation::Read).is_ok());
         assert!(settings("read").check_block("a", Operation::Read).is_err());
         let read_only = settings("read_only");

@@ -31,7 +31,9 @@ const ELSEWHERE: &[&str] = &[
     "dry_run",
     "explain",
     "fields",
+    "full_id",
     "force_synthetic_source",
+    "help",
     "include_segment_file_sizes",
     "min_compatible_shard_node",
     "min_score",
@@ -44,6 +46,7 @@ const ELSEWHERE: &[&str] = &[
     "suggest_size",
     "suggest_text",
     "terminate_after",
+    "ts",
 ];
 
 /// A request, read.

@@ -136,6 +136,7 @@ def an_update_makes_what_is_missing(t):
     same(t.es.get(index=name, id="1")["_source"], {"n": 2})
     same(t.es.update(index=name, id="2", doc={"n": 5}, doc_as_upsert=True)["result"], "created")
     same(t.es.get(index=name, id="2")["_source"], {"n": 5})
+    same(t.es.update(index=name, id="2", doc={"n": 6}, scripted_upsert=False)["result"], "updated")
 
 
 @refused("POST /{index}/_update/{id}", "`script`", "[script]")
@@ -158,6 +159,7 @@ def several_documents_are_got(t):
     same([doc.get("_source") for doc in got], [{"n": 2}, {"n": 3}, None])
     got = t.es.mget(index=one, ids=["2", "1"])["docs"]
     same([doc["_source"]["n"] for doc in got], [2, 1])
+    fails(lambda: t.es.mget(index=one, ids=[]), 400, "action_request_validation_exception", "no documents to get")
     missing = t.es.mget(docs=[{"_index": t.name("none"), "_id": "1"}])["docs"][0]
     same(missing["error"]["type"], "index_not_found_exception")
 
@@ -188,6 +190,11 @@ def aliases_required(t):
 @refused("GET /{index}/_doc/{id}", "`stored_fields`", "stored_fields")
 def stored_fields(t):
     t.es.get(index=t.index([{}]), id="1", stored_fields="a")
+
+
+@refused("GET /{index}/_doc/{id}", "`version`", "version")
+def versions_of_gets(t):
+    t.es.get(index=t.index([{}]), id="1", version=1)
 
 
 @refused("GET /{index}/_termvectors/{id}", "", "_termvectors")

@@ -2,7 +2,7 @@
 
 import time
 
-from suite import each_refused, fails, has, holds, ids, partly, refused, same, works
+from suite import UNSUPPORTED, each_refused, fails, has, holds, ids, partly, refused, same, works
 
 
 @works("PUT /{index}", "`settings`, `mappings`, `aliases`", "400 `resource_already_exists_exception`")
@@ -97,7 +97,7 @@ def merges_behind(t):
     t.es.indices.forcemerge(index=t.index([{}]), wait_for_completion=False)
 
 
-@partly("GET /{index}/_stats", "", "documents, store, indexing, searches, merges, refreshes, flushes, segments; `level=shards` is refused, metrics in the path too")
+@partly("GET /{index}/_stats", "", "documents, store, indexing, searches, merges, refreshes, flushes, segments; metrics in the path; `level=shards` and other metrics are refused")
 def figures(t):
     name = t.index([{"n": 1}, {"n": 2}])
     t.search(name)
@@ -108,6 +108,8 @@ def figures(t):
     holds(primaries["store"]["size_in_bytes"] > 0, primaries)
     same(primaries["indexing"]["index_total"], 2)
     same(primaries["search"]["query_total"], 1)
+    same(set(t.es.indices.stats(index=name, metric="docs,merge")["indices"][name]["total"]), {"docs", "merges"})
+    fails(lambda: t.es.indices.stats(index=name, metric="completion"), 400, UNSUPPORTED, "completion")
 
 
 @works("POST /{index}/_close", "", "400 `index_closed_exception` for searches and writes")

@@ -1,6 +1,6 @@
 """What the node tells about itself."""
 
-from suite import fails, has, holds, partly, refused, same, works
+from suite import UNSUPPORTED, fails, has, holds, partly, refused, same, works
 
 
 @works("GET /", "", "version 8.11.0, with `build_flavor` `lucid`; header `X-Elastic-Product`")
@@ -14,7 +14,7 @@ def what_it_is(t):
     same(t.es.ping(), True)
 
 
-@works("GET /_cluster/health/{index}", "`wait_for_status`, `timeout`", "408 and `timed_out` when it does not come; `level=cluster` alone")
+@partly("GET /_cluster/health/{index}", "`wait_for_status`, `timeout`", "408 and `timed_out` at once when it is not there, also for an index that is not")
 def health(t):
     name = t.index([{}], settings={"number_of_replicas": 0})
     has(t.es.cluster.health(index=name, wait_for_status="green", timeout="5s").body, {"status": "green", "timed_out": False, "number_of_nodes": 1, "active_primary_shards": 1, "active_shards": 1, "unassigned_shards": 0, "active_shards_percent_as_number": 100.0})
@@ -22,6 +22,8 @@ def health(t):
     has(t.es.cluster.health(index=name).body, {"status": "yellow", "unassigned_shards": 1, "active_shards_percent_as_number": 50.0})
     late = t.es.options(ignore_status=408).cluster.health(index=name, wait_for_status="green", timeout="100ms")
     same((late.meta.status, late["timed_out"]), (408, True))
+    missing = t.es.options(ignore_status=408).cluster.health(index=t.name("none"), timeout="100ms")
+    has(missing.body, {"status": "red", "timed_out": True, "active_shards": 0})
     holds(t.es.cluster.health()["status"] in ("yellow", "green"), "the whole cluster")
 
 
@@ -74,7 +76,7 @@ def usage(t):
     t.es.nodes.usage()
 
 
-@works("GET /_cat/indices/{index}", "`format=json`, `h`, `s`, `v`, `bytes`, `health`", "one set of columns; as a text or JSON")
+@works("GET /_cat/indices/{index}", "`format=json`, `h`, `s`, `v`, `bytes`, `health`", "as a text or JSON; columns that the table has not are refused")
 def cat_indices(t):
     one, two = t.index([{}, {}], word="one", settings={"number_of_replicas": 0}), t.index([{}], word="two", settings={"number_of_replicas": 1})
     rows = t.es.cat.indices(index=t.name("*"), format="json", s="docs.count:desc", bytes="b")
@@ -82,6 +84,8 @@ def cat_indices(t):
     holds(int(rows[0]["store.size"]) > 0, rows)
     same(t.es.cat.indices(index=t.name("*"), h="index,docs.count", s="index", v=True).body.split("\n")[0].split(), ["index", "docs.count"])
     same([row["index"] for row in t.es.cat.indices(index=t.name("*"), format="json", health="yellow")], [two])
+    same(t.es.cat.indices(index=one, h="i,dc", format="json").body, [{"index": one, "docs.count": "2"}])
+    fails(lambda: t.es.cat.indices(h="index,creation.date"), 400, UNSUPPORTED, "creation.date")
     fails(lambda: t.es.cat.indices(format="yaml"), 400)
 
 

@@ -150,6 +150,7 @@ def ranges(t):
     same(found(day={"gte": "2024-02-16", "lte": "2024-02-16", "time_zone": "+01:00"}), {"2"})
     same(found(day={"lt": "now-1d/d"}), {"1", "2", "3"})
     same(found(k={"gte": "b"}), {"2", "3"})
+    same(found(n={"from": 1, "to": 3, "include_lower": False}), {"2", "3"})
     same(scores(t.search(name, {"range": {"n": {"gte": 2, "boost": 3}}})), [3.0, 3.0])
 
 

@@ -61,6 +61,9 @@ def by_score(t):
     answer = t.search(name, query, sort=[{"_doc": "desc"}], track_scores=True)
     same(ids(answer), ["2", "1"])
     same(answer["hits"]["max_score"], max(scores(answer)))
+    first = t.search(name, query, sort=["_score"], size=1)["hits"]["hits"][0]
+    same(first["sort"], [first["_score"]])
+    same(ids(t.search(name, query, sort=["_score"], search_after=first["sort"])), ["1"])
 
 
 def _sort(sort):
