@@ -52,7 +52,7 @@ impl Node {
         let port = free_port();
         let mut hash = [0; 32];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);
-        let users: String = [("boss", "admin"), ("guest", "reader")]
+        let users: String = [("boss", "admin"), ("scribe", "writer"), ("guest", "reader")]
             .map(|(name, role)| {
                 format!(
                     "[[user]]\nname = \"{name}\"\nrole = \"{role}\"\npassword_hash = \

@@ -64,6 +64,11 @@ impl Analyzer {
             .find(|analyzer| analyzer.name() == name)
     }
 
+    /// Whether Elasticsearch has an analyzer of this name, and this node has not.
+    pub(super) fn is_elsewhere(name: &str) -> bool {
+        ELSEWHERE.contains(&name)
+    }
+
     /// The name that mappings and requests use.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -111,6 +116,47 @@ impl Analyzer {
         }
     }
 }
+
+/// Analyzers that Elasticsearch comes with and this node does not.
+const ELSEWHERE: &[&str] = &[
+    "arabic",
+    "armenian",
+    "basque",
+    "bengali",
+    "brazilian",
+    "bulgarian",
+    "catalan",
+    "cjk",
+    "czech",
+    "danish",
+    "dutch",
+    "estonian",
+    "fingerprint",
+    "finnish",
+    "french",
+    "galician",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "latvian",
+    "lithuanian",
+    "norwegian",
+    "pattern",
+    "persian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "sorani",
+    "spanish",
+    "stop",
+    "swedish",
+    "thai",
+    "turkish",
+];
 
 /// Tokenizers for an index: all analyzers, beside those that tantivy's own field types name.
 pub(super) fn manager() -> TokenizerManager {

@@ -144,14 +144,14 @@ impl Settings {
                 .is_some_and(|v| v == "true")
         };
         let blocked = match operation {
-            Operation::Write if set("write") => Some("index write (api)"),
-            Operation::Read if set("read") => Some("index read (api)"),
-            Operation::Metadata if set("metadata") => Some("index metadata (api)"),
+            Operation::Write if set("write") => Some("FORBIDDEN/8/index write (api)"),
+            Operation::Read if set("read") => Some("FORBIDDEN/7/index read (api)"),
+            Operation::Metadata if set("metadata") => Some("FORBIDDEN/9/index metadata (api)"),
             Operation::Write | Operation::Metadata if set("read_only") => {
-                Some("index read-only (api)")
+                Some("FORBIDDEN/5/index read-only (api)")
             }
             Operation::Write | Operation::Metadata if set("read_only_allow_delete") => {
-                Some("index read-only / allow delete (api)")
+                Some("FORBIDDEN/12/index read-only / allow delete (api)")
             }
             _ => None,
         };
@@ -160,7 +160,7 @@ impl Settings {
             Some(why) => Err(Failure::new(
                 403,
                 "cluster_block_exception",
-                format!("index [{index}] blocked by: [FORBIDDEN/8/{why}];"),
+                format!("index [{index}] blocked by: [{why}];"),
             )
             .with("index", index)),
         }
@@ -391,7 +391,11 @@ mod tests {
             )]))
         };
         let write = settings("write");
-        assert!(write.check_block("a", Operation::Write).is_err());
+        let refused = write.check_block("a", Operation::Write).unwrap_err();
+        assert!(
+            refused.reason.contains("[FORBIDDEN/8/index write (api)]"),
+            "{refused}"
+        );
         assert!(write.check_block("a", Operation::Read).is_ok());
         assert!(settings("read").check_block("a", Operation::Read).is_err());
         let read_only = settings("read_only");

@@ -38,8 +38,12 @@ pub(super) fn analyze(node: &Node, request: &Request) -> Outcome<Reply> {
     request.known(&[])?;
     let body = request.json()?;
     let named = |analyzer: &str| {
-        Analyzer::from_name(analyzer)
-            .ok_or_else(|| Failure::illegal(format!("failed to find global analyzer [{analyzer}]")))
+        Analyzer::from_name(analyzer).ok_or_else(|| {
+            if Analyzer::is_elsewhere(analyzer) {
+                return Failure::unsupported(format!("analyzer [{analyzer}]"));
+            }
+            Failure::illegal(format!("failed to find global analyzer [{analyzer}]"))
+        })
     };
     for key in body.as_object().into_iter().flatten().map(|(key, _)| key) {
         if !["analyzer", "field", "text"].contains(&key.as_str()) {

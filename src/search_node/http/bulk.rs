@@ -32,6 +32,7 @@ pub(super) async fn bulk(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
         return Err(super::no_handler(request));
     }
     request.known(&[
+        "pipeline",
         "refresh",
         "require_alias",
         "routing",

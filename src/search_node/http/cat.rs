@@ -52,7 +52,47 @@ pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outco
     table.show(request)
 }
 
+/// Short names of columns, by which people ask for them.
+const SHORT: &[(&str, &str)] = &[
+    ("dc", "docs.count"),
+    ("dd", "docs.deleted"),
+    ("h", "health"),
+    ("i", "index"),
+    ("id", "uuid"),
+    ("idx", "index"),
+    ("n", "name"),
+    ("p", "pri"),
+    ("r", "rep"),
+    ("s", "status"),
+    ("ss", "store.size"),
+];
+
 impl Table {
+    /// Places of the columns that `pattern` names. One that is not there is refused: a table
+    /// without it would look as if that were all.
+    fn named(&self, pattern: &str) -> Outcome<Vec<usize>> {
+        let places = |pattern: &str| -> Vec<usize> {
+            let columns = self.columns.iter().enumerate();
+            columns
+                .filter(|(_, name)| names::matches(pattern, name))
+                .map(|(at, _)| at)
+                .collect()
+        };
+        let mut found = places(pattern);
+        if let Some((_, name)) = SHORT.iter().find(|(short, _)| *short == pattern)
+            && found.is_empty()
+        {
+            found = places(name);
+        }
+        if found.is_empty() && !pattern.contains('*') {
+            return Err(Failure::unsupported(format!(
+                "column [{pattern}] of this table, which has [{}],",
+                self.columns.join("], [")
+            )));
+        }
+        Ok(found)
+    }
+
     fn show(mut self, request: &Request) -> Outcome<Reply> {
         if let Some(keys) = request.param("s") {
             for key in keys.split(',').rev() {
@@ -60,7 +100,7 @@ impl Table {
                     Some((name, order)) => (name, order == "desc"),
                     None => (key, false),
                 };
-                let Some(at) = self.columns.iter().position(|column| *column == name) else {
+                let Some(at) = self.named(name).ok().and_then(|at| at.first().copied()) else {
                     return Err(Failure::illegal(format!(
                         "Unable to sort by unknown sort key `{name}`"
                     )));
@@ -79,15 +119,13 @@ impl Table {
         }
         let chosen: Vec<usize> = match request.param("h") {
             None => (0..self.columns.len()).collect(),
-            Some(patterns) => patterns
-                .split(',')
-                .flat_map(|pattern| {
-                    let columns = self.columns.iter().enumerate();
-                    columns
-                        .filter(move |(_, name)| names::matches(pattern, name))
-                        .map(|(at, _)| at)
-                })
-                .collect(),
+            Some(patterns) => {
+                let mut chosen = Vec::new();
+                for pattern in patterns.split(',') {
+                    chosen.extend(self.named(pattern.trim())?);
+                }
+                chosen
+            }
         };
         if request.param("format") == Some("json") {
             let rows: Vec<Value> = self

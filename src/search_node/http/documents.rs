@@ -195,6 +195,7 @@ async fn index(
         "if_primary_term",
         "if_seq_no",
         "op_type",
+        "pipeline",
         "refresh",
         "require_alias",
         "routing",

@@ -178,11 +178,12 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             })
             .await
         }
-        ("GET", ["_stats"]) => {
+        ("GET", ["_stats", rest @ ..]) if rest.len() < 2 => {
             known(request, &["level"])?;
             request.only(&[("level", "indices")])?;
             let (node, request, name) = (Arc::clone(node), request.clone(), name.to_owned());
-            blocking(move || stats(&node, &request, &name)).await
+            let metrics = rest.first().copied().unwrap_or("_all").to_owned();
+            blocking(move || stats(&node, &request, &name, &metrics)).await
         }
         _ => Err(super::no_handler(request)),
     }

@@ -101,25 +101,31 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
             "[wait_for_nodes={nodes}] never comes true: there is one node"
         )));
     }
+    let mut is_missing = false;
     let (status, active, waiting) = match name {
         None => {
             let (active, waiting) = shards(node);
             (node.health(), active, waiting)
         }
         Some(name) => {
-            let targets = node.resolve(
-                name,
-                Lenience {
-                    hidden: true,
-                    ..request.lenience()?
-                },
-            )?;
+            let lenience = Lenience {
+                hidden: true,
+                ..request.lenience()?
+            };
+            let targets = match node.resolve(name, lenience) {
+                // It may come yet: not an error, but a wait that has not ended.
+                Err(failure) if failure.status == 404 => {
+                    is_missing = true;
+                    Vec::new()
+                }
+                found => found?,
+            };
             let copies: usize = targets
                 .iter()
                 .map(|t| t.index.settings().replicas as usize)
                 .sum();
             let broken = node.broken_among(name).len();
-            let status = if broken > 0 {
+            let status = if broken > 0 || is_missing {
                 "red"
             } else {
                 worst(targets.iter().map(|target| target.index.health()))
@@ -133,7 +139,7 @@ fn health(node: &Node, request: &Request, name: Option<&str>) -> Outcome<Reply> 
             .position(|known| *known == status)
     };
     let wanted = request.param("wait_for_status");
-    let timed_out = wanted.is_some_and(|wanted| rank(status) < rank(wanted));
+    let timed_out = is_missing || wanted.is_some_and(|wanted| rank(status) < rank(wanted));
     let all = active + waiting;
     let percent = if all == 0 {
         100.0

@@ -5,6 +5,7 @@ mod bulk;
 mod by_query;
 mod cat;
 mod cat_snapshots;
+mod coding;
 mod documents;
 mod indices;
 mod info;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::names;
 
 pub(super) use listener::Listener;
 pub(super) use request::{Reply, Request};
@@ -74,7 +76,8 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
                 | "_template"
                 | "_aliases"
                 | "_alias"
-                | "_ilm",
+                | "_ilm"
+                | "_data_stream",
                 ..,
             ]
             | [
@@ -120,6 +123,10 @@ async fn route(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
             ],
         ) => indices::route(node, request, &path).await,
         (_, [name, ..]) if !name.starts_with('_') => indices::route(node, request, &path).await,
+        // Nothing of the API: the name of an index, and one that cannot be.
+        ("PUT", [name]) => Err(names::check(name)
+            .err()
+            .unwrap_or_else(|| no_handler(request))),
         _ => Err(no_handler(request)),
     }
 }
@@ -138,14 +145,53 @@ fn short(node: &Arc<Node>, request: &Request) -> Outcome<Reply> {
         (_, ["_aliases" | "_alias", ..] | [_, "_alias" | "_aliases", ..]) => {
             templates::aliases(node, request, &path)
         }
+        ("GET", ["_data_stream"]) => Ok(no_data_streams()),
+        ("GET", ["_data_stream", name]) if name.contains('*') => Ok(no_data_streams()),
+        // Clients ask whether a name is a data stream, and take this for a no.
+        ("GET", ["_data_stream", name]) => Err(Failure::no_index(name)),
         _ => info::route(node, request, &path),
     }
+}
+
+fn no_data_streams() -> Reply {
+    Reply::ok(serde_json::json!({"data_streams": []}))
 }
 
 /// Nothing answers this method on this path.
 fn no_handler(request: &Request) -> Failure {
     let path = format!("/{}", request.path.join("/"));
     let known = [
+        "_async_search",
+        "_autoscaling",
+        "_cache",
+        "_clone",
+        "_cluster",
+        "_disk_usage",
+        "_downsample",
+        "_features",
+        "_field_usage_stats",
+        "_fleet",
+        "_graph",
+        "_health_report",
+        "_knn_search",
+        "_logstash",
+        "_migration",
+        "_mvt",
+        "_nodes",
+        "_query_rules",
+        "_recovery",
+        "_reload_search_analyzers",
+        "_remote",
+        "_segments",
+        "_shard_stores",
+        "_shrink",
+        "_simulate",
+        "_split",
+        "_ssl",
+        "_synonyms",
+        "_terms_enum",
+        "_unfreeze",
+        "template",
         "_ml",
         "_watcher",
         "_transform",

@@ -26,6 +26,9 @@ struct How {
 
 impl How {
     fn parse(request: &Request) -> Outcome<Self> {
+        if request.param("version").is_some() {
+            return Err(Failure::unsupported("[version] of a get"));
+        }
         Ok(Self {
             filter: source_filter(request)?,
             realtime: request.flag("realtime", true)?,
@@ -120,6 +123,8 @@ const GET_PARAMS: &[&str] = &[
     "realtime",
     "refresh",
     "routing",
+    "version",
+    "version_type",
 ];
 
 pub(super) async fn get(
@@ -187,6 +192,13 @@ pub(super) async fn mget(node: &Arc<Node>, request: &Request) -> Outcome<Reply> 
                 ));
             }
         };
+        if list.is_empty() {
+            return Err(Failure::new(
+                400,
+                "action_request_validation_exception",
+                "Validation Failed: 1: no documents to get;",
+            ));
+        }
         let mut out = b"{\"docs\":[".to_vec();
         for (at, item) in list.iter().enumerate() {
             if at > 0 {

@@ -25,6 +25,30 @@ const COMMON: &[&str] = &[
     "timeout",
 ];
 
+/// Parameters that Elasticsearch has for some request and this node has for none.
+const ELSEWHERE: &[&str] = &[
+    "copy_settings",
+    "dry_run",
+    "explain",
+    "fields",
+    "full_id",
+    "force_synthetic_source",
+    "help",
+    "include_segment_file_sizes",
+    "min_compatible_shard_node",
+    "min_score",
+    "retry_failed",
+    "slices",
+    "stats",
+    "stored_fields",
+    "suggest_field",
+    "suggest_mode",
+    "suggest_size",
+    "suggest_text",
+    "terminate_after",
+    "ts",
+];
+
 /// A request, read.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -118,6 +142,14 @@ impl Request {
             .collect();
         if unknown.is_empty() {
             return Ok(());
+        }
+        let elsewhere = |key: &String| ELSEWHERE.iter().any(|name| *key == format!("[{name}]"));
+        if unknown.iter().all(elsewhere) {
+            return Err(Failure::unsupported(format!(
+                "{} of [/{}]",
+                unknown.join(", "),
+                self.path.join("/")
+            )));
         }
         Err(Failure::illegal(format!(
             "request [/{}] contains unrecognized parameter{}: {}",

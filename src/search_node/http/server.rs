@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::coding::Coding;
 use super::listener::Listener;
 use super::request::{Reply, Request, read_uri};
 use super::security::{Identity, Users};
@@ -241,21 +242,31 @@ async fn read(
     };
     user.role.check(&request)?;
     request.check_common()?;
-    let room = kib(body_length(&parts.headers, service.max_body));
+    let coding = Coding::of(&parts.headers)?;
+    let room = kib(match body_length(&parts.headers, service.max_body) {
+        // What a compressed body comes to is not known before.
+        1.. if coding != Coding::Plain => service.max_body,
+        length => length,
+    });
     let room = u32::try_from(room).unwrap_or(u32::MAX);
     let room = service.bodies.acquire_many(room).await;
     let room = room.map_err(|_| overloaded())?;
-    request.body = to_bytes(body, service.max_body).await.map_err(|_| {
-        Failure::new(
-            413,
-            "content_too_long_exception",
-            format!(
-                "the body is longer than {} bytes, or broke off; send it in parts",
-                service.max_body
-            ),
-        )
-    })?;
+    let max = service.max_body;
+    let body = to_bytes(body, max).await.map_err(|_| too_long(max))?;
+    request.body = match coding {
+        Coding::Plain => body,
+        _ => blocking(move || coding.decode(body, max)).await?,
+    };
     Ok((request, room))
+}
+
+/// The body has more than `max` bytes.
+pub(super) fn too_long(max: usize) -> Failure {
+    Failure::new(
+        413,
+        "content_too_long_exception",
+        format!("the body is longer than {max} bytes, or broke off; send it in parts"),
+    )
 }
 
 /// Who asks. A password that was not seen lately takes thousands of hashes, off the runtime.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::indices::resolve;
 use super::request::{Reply, Request};
 use crate::search_node::cluster::{Index, Lenience, Node};
-use crate::search_node::failure::Outcome;
+use crate::search_node::failure::{Failure, Outcome};
 
 /// Figures of one index.
 pub(super) fn figures(index: &Index) -> Value {
@@ -35,7 +35,8 @@ pub(super) fn figures(index: &Index) -> Value {
     })
 }
 
-pub(super) fn stats(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
+/// Figures of the indices that `name` means, of the kinds in `metrics`.
+pub(super) fn stats(node: &Node, request: &Request, name: &str, metrics: &str) -> Outcome<Reply> {
     let indices = resolve(
         node,
         name,
@@ -47,7 +48,7 @@ pub(super) fn stats(node: &Node, request: &Request, name: &str) -> Outcome<Reply
     let mut all = json!({});
     let mut shown = Map::new();
     for index in &indices {
-        let figures = figures(index);
+        let figures = chosen(figures(index), metrics)?;
         add(&mut all, &figures);
         shown.insert(
             index.name.clone(),
@@ -60,6 +61,25 @@ pub(super) fn stats(node: &Node, request: &Request, name: &str) -> Outcome<Reply
         "_all": {"primaries": all, "total": all},
         "indices": shown,
     })))
+}
+
+/// The figures that `metrics` names, separated by commas.
+fn chosen(figures: Value, metrics: &str) -> Outcome<Value> {
+    let Value::Object(all) = figures else {
+        return Ok(figures);
+    };
+    let mut shown = Map::new();
+    for metric in metrics.split(',') {
+        if metric == "_all" {
+            return Ok(Value::Object(all));
+        }
+        let key = if metric == "merge" { "merges" } else { metric };
+        let Some(figures) = all.get(key) else {
+            return Err(Failure::unsupported(format!("metric [{metric}] of _stats")));
+        };
+        shown.insert(key.to_owned(), figures.clone());
+    }
+    Ok(Value::Object(shown))
 }
 
 /// Adds numbers of the same name.

@@ -47,6 +47,7 @@ impl Update {
                 ("upsert", Value::Object(doc)) => update.upsert = Some(doc.clone()),
                 ("doc_as_upsert", Value::Bool(flag)) => doc_as_upsert = *flag,
                 ("detect_noop", Value::Bool(flag)) => update.detect_noop = *flag,
+                ("scripted_upsert", Value::Bool(false)) => {}
                 ("script" | "scripted_upsert", _) => {
                     return Err(Failure::unsupported("[script] of an update"));
                 }
@@ -182,6 +183,7 @@ pub(super) async fn update(
     id: &str,
 ) -> Outcome<Reply> {
     request.known(&[
+        "_source",
         "if_primary_term",
         "if_seq_no",
         "lang",
@@ -191,7 +193,7 @@ pub(super) async fn update(
         "routing",
         "wait_for_active_shards",
     ])?;
-    request.only(&[("require_alias", "false")])?;
+    request.only(&[("require_alias", "false"), ("_source", "false")])?;
     let refresh = Refresh::parse(request)?;
     let retries = request.count("retry_on_conflict")?.unwrap_or(0);
     let given = condition(|key| request.param(key).map(str::to_owned))?;

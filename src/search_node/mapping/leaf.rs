@@ -299,15 +299,20 @@ impl Params<'_> {
     fn analyzer(&self, key: &str) -> Outcome<Option<Analyzer>> {
         match self.definition.get(key) {
             None => Ok(None),
-            Some(value) => match Analyzer::from_name(&text(value)) {
-                Some(analyzer) => Ok(Some(analyzer)),
-                None => Err(Failure::mapping(format!(
-                    "analyzer [{}] has not been configured in mappings of field [{}]; there are \
+            Some(value) => {
+                match Analyzer::from_name(&text(value)) {
+                    Some(analyzer) => Ok(Some(analyzer)),
+                    None if Analyzer::is_elsewhere(&text(value)) => Err(Failure::unsupported(
+                        format!("analyzer [{}] of field [{}]", text(value), self.path),
+                    )),
+                    None => Err(Failure::mapping(format!(
+                        "analyzer [{}] has not been configured in mappings of field [{}]; there are \
                      standard, simple, whitespace, english and keyword",
-                    text(value),
-                    self.path
-                ))),
-            },
+                        text(value),
+                        self.path
+                    ))),
+                }
+            }
         }
     }
 

@@ -90,7 +90,7 @@ pub(super) fn fuzzy(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let (path, params) = field_params("fuzzy", "value", body)?;
     let boost = params.boost()?;
     let value = plain(params.need("value")?).unwrap_or_default();
-    let fuzziness = read_fuzziness(&params)?.unwrap_or(Fuzziness::AUTO);
+    let fuzziness = read_fuzziness(&params, Some(Fuzziness::AUTO))?.unwrap_or(Fuzziness::AUTO);
     params.only("rewrite", "constant_score")?;
     expansions(&params)?;
     params.finish()?;
@@ -110,18 +110,21 @@ pub(super) fn expansions(params: &Params<'_>) -> Outcome<()> {
     }
 }
 
-/// `fuzziness`, `prefix_length` and the transpositions flag of a query.
-pub(super) fn read_fuzziness(params: &Params<'_>) -> Outcome<Option<Fuzziness>> {
+/// `fuzziness`, `prefix_length` and the transpositions flag of a query; `default` is what terms may
+/// differ by when the query does not say.
+pub(super) fn read_fuzziness(
+    params: &Params<'_>,
+    default: Option<Fuzziness>,
+) -> Outcome<Option<Fuzziness>> {
     let prefix_length = params.count("prefix_length")?.unwrap_or(0);
     let transpositions =
         params.flag("fuzzy_transpositions", true)? && params.flag("transpositions", true)?;
-    let Some(text) = params.text("fuzziness")? else {
-        return Ok(None);
-    };
-    Ok(Some(Fuzziness {
+    let given = params.text("fuzziness")?;
+    let given = given.as_deref().map(Fuzziness::parse).transpose()?;
+    Ok(given.or(default).map(|fuzziness| Fuzziness {
         prefix_length,
         transpositions,
-        ..Fuzziness::parse(&text)?
+        ..fuzziness
     }))
 }
 
@@ -164,5 +167,15 @@ mod tests {
         for bad in ["3", "-1", "x", "auto:", "auto:5,2", "0.5"] {
             assert!(Fuzziness::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_stays_the_same_holds_without_a_fuzziness() {
+        let body = serde_json::json!({"prefix_length": 2, "transpositions": false});
+        let read = |default| read_fuzziness(&Params::of("fuzzy", &body).unwrap(), default);
+        let found = read(Some(Fuzziness::AUTO)).unwrap().unwrap();
+        assert_eq!((found.prefix_length, found.transpositions), (2, false));
+        assert_eq!(found.auto, Fuzziness::AUTO.auto);
+        assert_eq!(read(None).unwrap(), None);
     }
 }

@@ -17,19 +17,22 @@ use crate::search_node::mapping::{
 pub(super) fn range(ctx: &Context<'_>, body: &Value) -> Outcome<Built> {
     let (field, params) = field_params("range", "value", body)?;
     let boost = params.boost()?;
-    let side = |open: &str, closed: &str| -> Outcome<Option<(&Value, bool)>> {
+    // Each end has an older name, with a member of its own for whether it belongs to the range.
+    let side = |open: &str, closed: &str, old: &str, with: &str| {
         let given = |key: &str| params.get(key).filter(|value| !value.is_null());
-        match (given(open), given(closed)) {
-            (Some(_), Some(_)) => Err(Failure::parsing(format!(
-                "[range] query on [{field}] has both [{open}] and [{closed}]"
+        let with = params.flag(with, true)?;
+        match (given(open), given(closed), given(old)) {
+            (Some(value), None, None) => Ok(Some((value, false))),
+            (None, Some(value), None) => Ok(Some((value, true))),
+            (None, None, Some(value)) => Ok(Some((value, with))),
+            (None, None, None) => Ok(None),
+            _ => Err(Failure::parsing(format!(
+                "[range] query on [{field}] has more than one of [{open}], [{closed}] and [{old}]"
             ))),
-            (Some(value), None) => Ok(Some((value, false))),
-            (None, Some(value)) => Ok(Some((value, true))),
-            (None, None) => Ok(None),
         }
     };
-    let low = side("gt", "gte")?;
-    let high = side("lt", "lte")?;
+    let low = side("gt", "gte", "from", "include_lower")?;
+    let high = side("lt", "lte", "to", "include_upper")?;
     let format = params.text("format")?;
     let zone = params.text("time_zone")?;
     if let Some(relation) = params.text("relation")?

@@ -104,7 +104,7 @@ impl Matching {
             }
         };
         matching.minimum = params.text("minimum_should_match")?;
-        matching.fuzziness = read_fuzziness(params)?;
+        matching.fuzziness = read_fuzziness(params, None)?;
         matching.lenient = params.flag("lenient", false)?;
         expansions(params)?;
         params.ignore(&["auto_generate_synonyms_phrase_query", "fuzzy_rewrite"]);
@@ -262,6 +262,9 @@ pub(super) fn phrase(ctx: &Context<'_>, leaf: &Leaf, tokens: &[Tok], slop: u32) 
 
 pub(super) fn analyzer(name: &str) -> Outcome<Analyzer> {
     Analyzer::from_name(name).ok_or_else(|| {
+        if Analyzer::is_elsewhere(name) {
+            return Failure::unsupported(format!("analyzer [{name}]"));
+        }
         Failure::illegal(format!(
             "analyzer [{name}] not found; there are standard, simple, whitespace, english and \
              keyword"

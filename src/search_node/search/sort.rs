@@ -121,6 +121,7 @@ impl SortSpec {
                 Some(formats) => formats.format(*number, &jiff::tz::TimeZone::UTC).into(),
                 None => (*number).into(),
             },
+            SortValue::Float(number) if self.is_score() => short(*number),
             SortValue::Float(number) if number.is_finite() => json!(number),
             SortValue::Float(number) if *number > 0.0 => "Infinity".into(),
             SortValue::Float(_) => "-Infinity".into(),
@@ -143,7 +144,10 @@ impl SortSpec {
                 (Key::Doc | Key::ShardDoc, Value::Number(number)) => {
                     number.as_i64().map(SortValue::Int).ok_or_else(bad)
                 }
-                (_, Value::Number(number)) => number.as_f64().map(SortValue::Float).ok_or_else(bad),
+                (_, Value::Number(number)) => number
+                    .as_f64()
+                    .map(|number| SortValue::Float(score(number)))
+                    .ok_or_else(bad),
                 _ => Err(bad()),
             };
         };
@@ -312,6 +316,20 @@ impl SortSpec {
             }
         })
     }
+}
+
+/// A score with the digits that tell it from its neighbours.
+fn short(score: f64) -> Value {
+    #[allow(clippy::cast_possible_truncation)]
+    let digits = (score as f32).to_string();
+    digits.parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// The score that [`short`] showed.
+fn score(shown: f64) -> f64 {
+    #[allow(clippy::cast_possible_truncation)]
+    let score = shown as f32;
+    f64::from(score)
 }
 
 /// Reads `"field"`, `{"field": "desc"}`, `{"field": {…}}` and lists of these.
