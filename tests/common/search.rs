@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{LUCID, free_port};
 
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 /// A node that is killed when the test ends.
 pub struct Node {
