@@ -171,7 +171,7 @@ pub(super) fn plan(
                 conflicts.push(format!(
                     "index [{alias}] has the name that the alias of [{}] must have; index its \
                      documents anew under another name and delete it",
-                    entity.entity
+                    entity.name
                 ));
             }
         }

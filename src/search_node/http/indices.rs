@@ -116,10 +116,12 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             let body = body.get("settings").cloned().unwrap_or(body);
             let keep = request.flag("preserve_existing", false)?;
             let indices = to_change(node, request, name, true)?;
+            let node = Arc::clone(node);
             blocking(move || {
                 for index in indices {
                     index.change_settings(&body, keep)?;
                 }
+                node.lifecycle.kick();
                 Ok(Reply::acknowledged())
             })
             .await

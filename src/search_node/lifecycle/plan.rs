@@ -30,9 +30,9 @@ pub(crate) struct Progress {
     pub step: String,
     /// When it came to the step.
     pub step_time: i64,
-    /// What its age counts from, since its rollover.
+    /// What its age counts from instead of its creation: its rollover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rolled: Option<i64>,
+    pub since: Option<i64>,
     /// The phase as it was when the index came into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Cached>,
@@ -73,7 +73,7 @@ pub(crate) enum Next {
     /// Nothing yet.
     Wait,
     /// It is somewhere else now.
-    Move(Progress),
+    Move(Box<Progress>),
     /// This is to be done; [`Progress::done`] says where it leads.
     Do(Step),
 }
@@ -90,20 +90,20 @@ pub(crate) fn next(
     now: i64,
 ) -> Outcome<Next> {
     if progress.is_failed() {
-        return Ok(Next::Move(progress.retried(now)));
+        return Ok(Next::Move(Box::new(progress.retried(now))));
     }
     if progress.action == COMPLETE {
         let stored = policy.ok_or_else(|| no_policy(name))?;
         let policy = Policy::parse(&stored.policy)?;
         return Ok(match policy.after(&progress.phase) {
             Some(phase) if age >= phase.min_age => {
-                Next::Move(progress.entered(name, stored, phase, now))
+                Next::Move(Box::new(progress.entered(name, stored, phase, now)))
             }
             _ => Next::Wait,
         });
     }
     if let Some(refreshed) = progress.refreshed(name, policy)? {
-        return Ok(Next::Move(refreshed));
+        return Ok(Next::Move(Box::new(refreshed)));
     }
     let (phase, at) = progress.place()?;
     match phase.steps.into_iter().nth(at) {
@@ -127,7 +127,7 @@ impl Progress {
             action_time: now,
             step: COMPLETE.to_owned(),
             step_time: now,
-            rolled: None,
+            since: None,
             cached: None,
             failed: None,
         }
@@ -327,7 +327,7 @@ mod tests {
         for _ in 0..50 {
             match next(&progress, "p", Some(stored), age, 1).unwrap() {
                 Next::Wait => return (progress, done),
-                Next::Move(to) => progress = to,
+                Next::Move(to) => progress = *to,
                 Next::Do(step) if matches!(step.work, Work::Rollover(_)) => {
                     return (progress, done);
                 }

@@ -333,13 +333,13 @@ fn read_action(action: &'static str, body: &Value) -> Outcome<(Value, Vec<Step>)
 mod tests {
     use super::*;
 
-    fn phases(body: Value) -> Outcome<Policy> {
+    fn phases(body: &Value) -> Outcome<Policy> {
         Policy::parse(&json!({"phases": body}))
     }
 
     #[test]
     fn a_policy_is_shown_with_its_defaults_and_reads_the_same_again() {
-        let policy = phases(json!({
+        let policy = phases(&json!({
             "delete": {"min_age": "90d", "actions": {"delete": {}}},
             "hot": {"actions": {"rollover": {"max_docs": "5", "max_age": "31d"},
                                 "set_priority": {"priority": 100}}},
@@ -401,7 +401,7 @@ mod tests {
                 "index_codec",
             ),
         ] {
-            let failure = phases(body).unwrap_err();
+            let failure = phases(&body).unwrap_err();
             assert!(failure.reason.contains(said), "{failure}");
         }
     }
@@ -453,7 +453,7 @@ mod tests {
                 "number_of_replicas",
             ),
         ] {
-            let failure = phases(body).unwrap_err();
+            let failure = phases(&body).unwrap_err();
             assert!(failure.reason.contains(said), "{failure}");
         }
         assert!(Policy::parse(&json!({})).is_err());
