@@ -560,6 +560,16 @@ fn names_with_dates_are_taken_everywhere_and_months_follow_each_other() {
     let (status, kind, _) = node.refused("PUT", "/%3Cbad-%7Bnow%3E", json!({}));
     assert_eq!((status, kind.as_str()), (400, "parse_exception"));
 
+    // A name that comes of a date and is an alias is not taken for the indices behind it.
+    let year = "/%3Calias-%7Bnow%2Fy%7Byyyy%7D%7D%3E";
+    let named = node.call("PUT", year, json!({}))["index"].clone();
+    let named = named.as_str().unwrap();
+    node.call("DELETE", year, json!({}));
+    node.call("PUT", "/kept", json!({"aliases": { named: {} }}));
+    let (status, _, reason) = node.refused("DELETE", year, json!({}));
+    assert_eq!(status, 400);
+    assert!(reason.contains("matches an alias"), "{reason}");
+
     let month = node.call("PUT", "/%3Cm-%7Bnow%2FM%7Byyyy.MM%7D%7D%3E", json!({}));
     let month = month["index"].as_str().unwrap().to_owned();
     node.call("DELETE", &format!("/{month}"), json!({}));
