@@ -9,9 +9,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Output};
 
-use common::{Appliance, Options, free_port};
+use common::search::{Node, PASSWORD};
+use common::{LUCID, free_port};
 use serde_json::{Value, json};
 
 const ENTITIES: [&str; 8] = [
@@ -25,67 +27,63 @@ const ENTITIES: [&str; 8] = [
     "metrics",
 ];
 
+/// A node, and a root whose `lucid` finds it.
 struct Search {
-    appliance: Appliance,
-    runtime: tokio::runtime::Runtime,
-    http: reqwest::Client,
-    uri: String,
+    root: tempfile::TempDir,
+    node: Node,
 }
 
-fn lay() -> Appliance {
-    let port = free_port();
-    let options = Options {
-        document: false,
-        cache: false,
-        config: format!("datastore.search.enabled = true\ndatastore.search.port = {port}\n"),
-        // It is part of the program: no directory of engines is needed.
-        env: vec![("LUCID_ENGINE_PATH".to_owned(), "/nonexistent".to_owned())],
-    };
-    Appliance::lay(options)
+/// Runs `lucid` on this root.
+fn lucid(root: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(LUCID);
+    command.arg("--root").arg(root).args(args);
+    command.output().unwrap()
+}
+
+/// Writes a file below the root's configuration.
+fn write(root: &Path, name: &str, text: &str) {
+    let file = root.join("etc/lucid").join(name);
+    lucid::fsx::create_dir(file.parent().unwrap(), 0o700).unwrap();
+    lucid::fsx::write_atomic(&file, text.as_bytes(), 0o600).unwrap();
+}
+
+/// Tells `lucid` where the node is and who may ask it.
+fn configure(root: &Path, port: &str) {
+    let text = format!("datastore.search.enabled = true\ndatastore.search.port = {port}\n");
+    write(root, "lucid.toml", &text);
+    let login = json!({"user": "boss", "password": PASSWORD});
+    let both = json!({"supervisor": login, "client": login}).to_string();
+    write(root, "credentials/search.json", &both);
 }
 
 impl Search {
     fn ready() -> Self {
-        let mut appliance = lay();
-        appliance.start();
-        appliance.wait_state("ready");
-        let uri = appliance.uri("search");
-        Self {
-            appliance,
-            runtime: tokio::runtime::Runtime::new().unwrap(),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            uri,
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        self.runtime.block_on(async {
-            let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-            let mut request = self.http.request(method, format!("{}{path}", self.uri));
-            if let Some(body) = body {
-                request = request.json(&body);
-            }
-            let answer = request.send().await.unwrap();
-            let status = answer.status().as_u16();
-            (status, answer.json().await.unwrap_or(Value::Null))
-        })
+        let root = tempfile::tempdir().unwrap();
+        let node = Node::start(root.path());
+        configure(root.path(), node.base.rsplit(':').next().unwrap());
+        Self { root, node }
     }
 
     fn call(&self, method: &str, path: &str, body: Value) -> Value {
-        let (status, answer) = self.ask(method, path, Some(body));
-        assert!(status < 300, "{method} {path}: {status} {answer}");
-        answer
+        self.node.call(method, &format!("/{path}"), body)
     }
 
     fn get(&self, path: &str) -> Value {
-        let (status, answer) = self.ask("GET", path, None);
+        let answer = self.node.try_call("GET", &format!("/{path}"), None);
+        let (status, answer) = answer.unwrap();
         assert!(status < 300, "GET {path}: {status} {answer}");
         answer
     }
 
+    fn run(&self, args: &[&str]) -> Output {
+        lucid(self.root.path(), args)
+    }
+
     fn apply(&self, more: &[&str]) -> Value {
-        let args = [&["schema", "apply"], more].concat();
-        self.appliance.json(&args)
+        let args = [&["--json", "schema", "apply"], more].concat();
+        let output = self.run(&args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     /// The index that an alias writes to.
@@ -120,7 +118,7 @@ fn the_schema_is_applied_once_and_then_nothing_changes() {
     assert_eq!(first["changed"], 34, "{first}");
     let second = search.apply(&[]);
     assert_eq!(second["changed"], 0, "{:?}", changes(&second));
-    let output = search.appliance.run(&["schema", "apply"]);
+    let output = search.run(&["schema", "apply"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("nothing to change: all 34"), "{text}");
     assert_eq!(text.lines().count(), 35, "{text}");
@@ -255,7 +253,7 @@ fn what_somebody_changed_is_put_right_and_a_field_of_another_type_is_told() {
             "aliases": {"lucid-blocks": {"is_write_index": true}}}),
     );
     search.call("PUT", "lucid_users", json!({}));
-    let output = search.appliance.run(&["schema", "apply"]);
+    let output = search.run(&["schema", "apply"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     for said in [
@@ -328,35 +326,39 @@ fn what_somebody_changed_is_put_right_and_a_field_of_another_type_is_told() {
 
 #[test]
 fn without_an_engine_the_cause_and_the_way_out_are_told() {
-    let appliance = lay();
-    let output = appliance.run(&["schema", "apply"]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("first start"), "{text}");
-    appliance.configure("");
-    std::fs::write(
-        appliance.config_file(),
-        "datastore.search.enabled = false\n",
-    )
-    .unwrap();
-    let output = appliance.run(&["schema", "apply"]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let refused = || {
+        let output = lucid(root, &["schema", "apply"]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = refused();
     assert!(text.contains("datastore.search.enabled = true"), "{text}");
-    let shown = appliance.json(&["schema", "show"]);
-    assert_eq!(shown["search"].as_array().unwrap().len(), 23);
-
-    let search = Search::ready();
-    let stopped = search.appliance.run(&["datastore", "stop", "search"]);
-    assert!(stopped.status.success());
-    let began = Instant::now();
-    let output = search.appliance.run(&["schema", "apply"]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    write(root, "lucid.toml", "datastore.search.enabled = true\n");
+    let text = refused();
+    assert!(text.contains("first start"), "{text}");
+    configure(root, &free_port().to_string());
+    let text = refused();
     assert!(text.contains("does not answer"), "{text}");
     assert!(text.contains("lucid datastore start search"), "{text}");
-    let password = search.uri.split(':').nth(2).unwrap();
+    assert!(!text.contains("horse"), "{text}");
+    let output = lucid(root, &["--json", "schema", "show"]);
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["search"].as_array().unwrap().len(), 23);
+}
+
+#[test]
+fn a_wrong_password_is_told_and_not_shown() {
+    let search = Search::ready();
+    let login = json!({"user": "boss", "password": "stolen"});
+    let both = json!({"supervisor": login, "client": login}).to_string();
+    write(search.root.path(), "credentials/search.json", &both);
+    let output = search.run(&["schema", "apply"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        !text.contains(password.split('@').next().unwrap()),
+        text.contains("401") && text.contains("lucid credentials show"),
         "{text}"
     );
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(!text.contains("stolen"), "{text}");
 }

@@ -285,3 +285,32 @@ fn an_alias_takes_the_name_of_the_index_that_goes_in_the_same_moment() {
         "nothing of a refused request is done"
     );
 }
+
+#[test]
+fn on_a_full_disk_a_policy_still_deletes_what_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let mount = Mount::new(&data);
+    let node = Node::start(dir.path());
+    let often = json!({"persistent": {"indices.lifecycle.poll_interval": "1s"}});
+    node.call("PUT", "/_cluster/settings", often);
+    let phases =
+        json!({"hot": {"actions": {}}, "delete": {"min_age": "3s", "actions": {"delete": {}}}});
+    let policy = json!({"policy": {"phases": phases}});
+    node.call("PUT", "/_ilm/policy/brief", policy);
+    let settings = json!({"number_of_replicas": 0, "index.lifecycle.name": "brief"});
+    node.call("PUT", "/a", json!({ "settings": settings }));
+    node.call("PUT", "/a/_doc/1", json!({"n": 1}));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let rest = std::fs::File::create(data.join("rest"));
+    let _ = rest.and_then(|mut file| std::io::copy(&mut std::io::repeat(1), &mut file));
+    let began = std::time::Instant::now();
+    while node.try_call("HEAD", "/a", None).unwrap().0 == 200 {
+        let elapsed = began.elapsed();
+        assert!(elapsed < std::time::Duration::from_secs(20), "it is kept");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    cut(node);
+    drop(mount);
+}

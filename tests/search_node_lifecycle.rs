@@ -34,7 +34,7 @@ fn often(node: &Node) {
     );
 }
 
-fn policy(node: &Node, name: &str, phases: Value) {
+fn policy(node: &Node, name: &str, phases: &Value) {
     let body = json!({"policy": {"phases": phases}});
     let answer = node.call("PUT", &format!("/_ilm/policy/{name}"), body);
     assert_eq!(answer["acknowledged"], true);
@@ -77,7 +77,7 @@ fn an_index_lives_through_all_phases_from_its_rollover_on() {
     policy(
         &node,
         "short",
-        json!({
+        &json!({
             "hot": {"actions": {"rollover": {"max_docs": 5}, "set_priority": {"priority": 100}}},
             "warm": {"min_age": "2s", "actions": {"forcemerge": {"max_num_segments": 1}}},
             "cold": {"min_age": "5s", "actions": {"readonly": {}, "set_priority": {"priority": 0}}},
@@ -172,7 +172,7 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
     policy(
         &node,
         "p",
-        json!({
+        &json!({
             "hot": {"actions": {"rollover": {"max_age": "1s"}}},
             "warm": {"min_age": "2s", "actions": {"readonly": {}}},
             "delete": {"min_age": "6s", "actions": {"delete": {}}},
@@ -218,6 +218,69 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
 }
 
 #[test]
+fn kills_at_any_moment_leave_one_index_to_write_to_and_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..6_u64 {
+        let mut node = Node::start(dir.path());
+        if round == 0 {
+            often(&node);
+            let rollover = json!({"hot": {"actions": {"rollover": {"max_docs": 1}}},
+                "warm": {"actions": {"forcemerge": {"max_num_segments": 1}}},
+                "cold": {"actions": {"readonly": {}}}});
+            policy(&node, "p", &rollover);
+            node.call(
+                "PUT",
+                "/_index_template/k",
+                json!({"index_patterns": ["k-*"], "template": {"settings": {
+                    "number_of_replicas": 0, "refresh_interval": "50ms",
+                    "index.lifecycle.name": "p", "index.lifecycle.rollover_alias": "k"}}}),
+            );
+            node.call(
+                "PUT",
+                "/k-000001",
+                json!({"aliases": {"k": {"is_write_index": true}}}),
+            );
+        }
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(node.child.id()).unwrap());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(900 + 270 * round));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        });
+        loop {
+            let id = acknowledged.len().to_string();
+            let path = format!("/k/_doc/{round}-{id}");
+            match node.try_call("PUT", &path, Some(json!({"n": 1}))) {
+                Some((201, _)) => acknowledged.push(format!("{round}-{id}")),
+                // It rolled over while the write was on its way to the old index.
+                Some((403, _)) => {}
+                Some(other) => panic!("{other:?}"),
+                None => break,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        killer.join().unwrap();
+        node.child.wait().unwrap();
+    }
+    let node = Node::start(dir.path());
+    node.call("POST", "/_ilm/stop", json!({}));
+    node.call("POST", "/k/_refresh", json!({}));
+    let ids =
+        json!({"query": {"ids": {"values": acknowledged}}, "size": 0, "track_total_hits": true});
+    let found = node.call("POST", "/k/_search", ids);
+    assert_eq!(found["hits"]["total"]["value"], acknowledged.len());
+    let aliases = get(&node, "/_alias/k");
+    let aliases = aliases.as_object().unwrap();
+    assert!(aliases.len() > 2, "{aliases:?}");
+    let writers = aliases
+        .values()
+        .filter(|of| of["aliases"]["k"]["is_write_index"] == true);
+    assert_eq!(writers.count(), 1, "{aliases:?}");
+    let errors = get(&node, "/k/_ilm/explain?only_errors=true");
+    assert_eq!(errors["indices"], json!({}));
+}
+
+#[test]
 fn a_step_that_fails_is_named_and_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
@@ -225,7 +288,7 @@ fn a_step_that_fails_is_named_and_tried_again() {
     policy(
         &node,
         "p",
-        json!({"hot": {"actions": {"rollover": {"max_docs": 1}}}}),
+        &json!({"hot": {"actions": {"rollover": {"max_docs": 1}}}}),
     );
     node.call(
         "PUT",
@@ -275,14 +338,14 @@ fn a_policy_in_use_is_kept_and_its_versions_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
     let hot = json!({"hot": {"actions": {"set_priority": {"priority": 1}}}});
-    policy(&node, "p", hot.clone());
-    policy(&node, "p", hot);
+    policy(&node, "p", &hot);
+    policy(&node, "p", &hot);
     let shown = get(&node, "/_ilm/policy/p");
     assert_eq!(shown["p"]["version"], 1, "the same policy is no change");
     policy(
         &node,
         "p",
-        json!({"hot": {"actions": {}}, "warm": {"min_age": "1d"}}),
+        &json!({"hot": {"actions": {}}, "warm": {"min_age": "1d"}}),
     );
     node.call(
         "PUT",
@@ -345,7 +408,7 @@ fn nothing_happens_while_it_is_stopped_and_indices_are_moved_by_hand() {
     policy(
         &node,
         "p",
-        json!({
+        &json!({
             "hot": {"actions": {"set_priority": {"priority": 7}}},
             "cold": {"min_age": "90d", "actions": {"readonly": {}}},
         }),
@@ -496,6 +559,16 @@ fn names_with_dates_are_taken_everywhere_and_months_follow_each_other() {
     put(&node, "%3Cauto-%7Bnow%2FM%7Byyyy%7D%7D%3E", "1");
     let (status, kind, _) = node.refused("PUT", "/%3Cbad-%7Bnow%3E", json!({}));
     assert_eq!((status, kind.as_str()), (400, "parse_exception"));
+
+    // A name that comes of a date and is an alias is not taken for the indices behind it.
+    let year = "/%3Calias-%7Bnow%2Fy%7Byyyy%7D%7D%3E";
+    let named = node.call("PUT", year, json!({}))["index"].clone();
+    let named = named.as_str().unwrap();
+    node.call("DELETE", year, json!({}));
+    node.call("PUT", "/kept", json!({"aliases": { named: {} }}));
+    let (status, _, reason) = node.refused("DELETE", year, json!({}));
+    assert_eq!(status, 400);
+    assert!(reason.contains("matches an alias"), "{reason}");
 
     let month = node.call("PUT", "/%3Cm-%7Bnow%2FM%7Byyyy.MM%7D%7D%3E", json!({}));
     let month = month["index"].as_str().unwrap().to_owned();

@@ -159,7 +159,7 @@ fn run(args: Args) -> Result<Done, CliError> {
         } => block_on(logs(&paths, name, follow, lines, &mut out)),
         Command::SearchNode { config } => search_node::run(&config),
         Command::Schema { command } => {
-            schema::run(&paths, args.config.as_deref(), &command, &mut out)
+            schema::run(&paths, args.config.as_deref(), command, &mut out)
         }
         Command::Volume {
             command: VolumeCommand::Prepare,

@@ -15,7 +15,7 @@ use crate::supervisor;
 pub(super) fn run(
     paths: &Paths,
     file: Option<&Path>,
-    command: &SchemaCommand,
+    command: SchemaCommand,
     out: &mut Out,
 ) -> Result<Done, CliError> {
     match command {
@@ -26,8 +26,8 @@ pub(super) fn run(
             let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
             let config = Config::load(&path, file.is_some())?;
             let uri = search_uri(paths, &config)?;
-            let report = block_on(async { Ok(search::apply(&uri, *dry_run).await?) })?;
-            print(&report, *dry_run, out)
+            let report = block_on(async { Ok(search::apply(&uri, dry_run).await?) })?;
+            print(&report, dry_run, out)
         }
     }
 }

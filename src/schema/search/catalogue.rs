@@ -43,7 +43,8 @@ pub(super) struct Catalogue {
 #[serde(deny_unknown_fields)]
 pub(super) struct Entity {
     /// `sessions` and so on.
-    pub entity: String,
+    #[serde(rename = "entity")]
+    pub name: String,
     /// How long a document may stay invisible to searches.
     pub refresh_interval: String,
     /// Lifecycle policy.
@@ -94,12 +95,12 @@ pub(super) fn policy(phases: &Value) -> Value {
 impl Entity {
     /// The alias that is written to.
     pub(super) fn alias(&self) -> String {
-        format!("lucid-{}", self.entity)
+        format!("lucid-{}", self.name)
     }
 
     /// Name of its index template.
     pub(super) fn template_name(&self) -> String {
-        format!("lucid-{}-template", self.entity)
+        format!("lucid-{}-template", self.name)
     }
 
     /// Settings of its indices that may be changed, by full name.
@@ -126,7 +127,7 @@ impl Entity {
             template["aliases"] = json!({ alias: {} });
         }
         json!({
-            "index_patterns": [format!("lucid-{}-*", self.entity)],
+            "index_patterns": [format!("lucid-{}-*", self.name)],
             "composed_of": [COMPONENT],
             "priority": PRIORITY,
             "template": template,
@@ -159,13 +160,8 @@ mod tests {
         for entity in &catalogue.entities {
             let phases = &catalogue.policies[&entity.policy];
             let permanent =
-                ["blocks", "users", "transactions", "manifests"].contains(&entity.entity.as_str());
-            assert_eq!(
-                phases.get("delete").is_none(),
-                permanent,
-                "{}",
-                entity.entity
-            );
+                ["blocks", "users", "transactions", "manifests"].contains(&entity.name.as_str());
+            assert_eq!(phases.get("delete").is_none(), permanent, "{}", entity.name);
         }
     }
 
@@ -178,7 +174,7 @@ mod tests {
             ("users", "30s", "lucid_users"),
         ] {
             let mut entities = catalogue.entities.iter();
-            let entity = entities.find(|entity| entity.entity == name).unwrap();
+            let entity = entities.find(|entity| entity.name == name).unwrap();
             assert_eq!(entity.refresh_interval, refresh);
             assert_eq!(entity.read_alias.as_deref(), Some(alias));
         }

@@ -34,6 +34,10 @@ const MAX_STEPS: usize = 64;
 /// A merge into fewer segments than this that does not fit into memory is given up.
 const MAX_SEGMENTS: usize = 1024;
 
+/// The start of 2025: a clock that is behind it was not set yet, as after the start of a board that
+/// has none that goes on. Ages mean nothing then, and a deletion cannot be taken back.
+const PLAUSIBLE: i64 = 1_735_689_600_000;
+
 /// When policies are looked at.
 #[derive(Debug)]
 pub(in crate::search_node) struct Executor {
@@ -70,7 +74,7 @@ impl Executor {
     }
 
     /// Lets the next pass come soon.
-    pub(super) fn kick(&self) {
+    pub(in crate::search_node) fn kick(&self) {
         self.kicked.store(true, Ordering::Relaxed);
     }
 
@@ -98,7 +102,7 @@ pub(in crate::search_node) fn age_of(index: &Index, progress: Option<&Progress>)
     given
         .and_then(|text| text.parse().ok())
         .filter(|date| *date >= 0)
-        .or_else(|| progress.and_then(|progress| progress.rolled))
+        .or_else(|| progress.and_then(|progress| progress.since))
         .unwrap_or(index.created)
 }
 
@@ -117,6 +121,10 @@ impl Node {
 
     /// Leads every index that follows a policy as far as it may go now.
     pub(in crate::search_node) fn lifecycle_pass(&self) {
+        if now_millis() < PLAUSIBLE {
+            tracing::warn!("lifecycles wait: the clock is not set");
+            return;
+        }
         self.lifecycle.busy.store(true, Ordering::Relaxed);
         for index in self.indices() {
             if let Err(failure) = whole(|| self.lead(&index)) {
@@ -155,7 +163,11 @@ impl Node {
             let current = unnoted
                 .take()
                 .or_else(|| entry.lifecycle.clone())
-                .unwrap_or_else(|| Progress::new(now));
+                .unwrap_or_else(|| Progress {
+                    // One that was made before the clock was right is of no known age.
+                    since: (index.created < PLAUSIBLE).then_some(now),
+                    ..Progress::new(now)
+                });
             let age = now.saturating_sub(age_of(index, Some(&current)));
             let age = u64::try_from(age).unwrap_or(0);
             let after = match next(&current, &policy, stored.as_ref(), age, now) {
@@ -164,12 +176,12 @@ impl Node {
                 Err(failure) => current.fail(&failure, now),
                 Ok(Next::Wait) if entry.lifecycle.is_none() => current.clone(),
                 Ok(Next::Wait) => return Ok(()),
-                Ok(Next::Move(to)) => to,
+                Ok(Next::Move(to)) => *to,
                 Ok(Next::Do(step)) => match whole(|| self.perform(index, &entry, &step.work)) {
                     Ok(Performed::NotYet | Performed::Gone) => return Ok(()),
                     Ok(Performed::Done) => current.done(now)?,
                     Ok(Performed::RolledOver(at)) => Progress {
-                        rolled: Some(at),
+                        since: Some(at),
                         ..current.done(now)?
                     },
                     Err(failure) => {

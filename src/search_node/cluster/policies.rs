@@ -55,11 +55,11 @@ impl Node {
 
     /// Deletes a policy that no index follows.
     pub(crate) fn delete_policy(&self, name: &str) -> Outcome<()> {
-        let used = self.indices_of_policy(name);
         self.change(|state| {
             if !state.policies.contains_key(name) {
                 return Err(no_policy(name));
             }
+            let used = self.indices_of_policy(name);
             if !used.is_empty() {
                 return Err(Failure::illegal(format!(
                     "Cannot delete policy [{name}]. It is in use by one or more indices: [{}]",

@@ -63,14 +63,13 @@ impl Node {
         let writer = self.writer_of(alias)?;
         let old = &writer.index;
         old.check(Operation::Metadata)?;
-        let next = match &wanted.name {
-            Some(name) => (name.clone(), name.clone()),
-            None => {
-                let settings = old.settings();
-                let provided = settings.flat.get(PROVIDED_NAME).unwrap_or(&old.name);
-                let next = next_name(&old.name, provided, now, |name| self.is_taken(name))?;
-                (next.name, next.provided)
-            }
+        let next = if let Some(name) = &wanted.name {
+            (name.clone(), name.clone())
+        } else {
+            let settings = old.settings();
+            let provided = settings.flat.get(PROVIDED_NAME).unwrap_or(&old.name);
+            let next = next_name(&old.name, provided, now, |name| self.is_taken(name))?;
+            (next.name, next.provided)
         };
         let (name, provided) = (names::dated(&next.0, now)?, next.1);
         names::check(&name)?;
@@ -136,16 +135,12 @@ impl Node {
                 )));
             }
         };
-        match inner.open.get(name) {
-            Some(index) => Ok(Writer {
-                index: Arc::clone(index),
-                explicit,
-            }),
-            None => {
-                let why = inner.broken.get(name).map_or("", String::as_str);
-                Err(unavailable(name, why))
-            }
-        }
+        let index = inner.open.get(name).map(Arc::clone);
+        let index = index.ok_or_else(|| {
+            let why = inner.broken.get(name).map_or("", String::as_str);
+            unavailable(name, why)
+        })?;
+        Ok(Writer { index, explicit })
     }
 
     /// The name of the index that `alias` writes to.

@@ -8,7 +8,7 @@ use super::blocking;
 use super::request::{Reply, Request};
 use super::stats::stats;
 use crate::search_node::cluster::settings::{self, Operation};
-use crate::search_node::cluster::{Index, Lenience, Node};
+use crate::search_node::cluster::{Index, Lenience, Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Mapping;
 use crate::search_node::names;
@@ -116,10 +116,12 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
             let body = body.get("settings").cloned().unwrap_or(body);
             let keep = request.flag("preserve_existing", false)?;
             let indices = to_change(node, request, name, true)?;
+            let node = Arc::clone(node);
             blocking(move || {
                 for index in indices {
                     index.change_settings(&body, keep)?;
                 }
+                node.lifecycle.kick();
                 Ok(Reply::acknowledged())
             })
             .await
@@ -262,6 +264,7 @@ async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Repl
     by_name(name)?;
     let mut indices = Vec::new();
     for part in name.split(',') {
+        let part = &*names::dated(part, now_millis())?;
         let aliased = node
             .state()
             .indices
