@@ -436,6 +436,11 @@ fn one_operation_writes_at_a_time_and_a_deletion_calls_a_snapshot_off() {
         (status, kind.as_str()),
         (409, "repository_conflict_exception")
     );
+    // Nor does another node write to it.
+    let two = Node::start_with_repositories(&dir.path().join("two"), &dir.path().join("repos"));
+    register(&two, "same", &json!({"location": "r"}));
+    let (status, _, reason) = two.refused("PUT", "/_snapshot/same/s", json!({}));
+    assert_eq!(status, 503, "{reason}");
     // Another repository is another matter, and writes are not held up.
     register(&node, "q", &json!({}));
     node.call("PUT", "/_snapshot/q/s?wait_for_completion=true", json!({}));
@@ -489,9 +494,9 @@ fn a_snapshot_goes_on_when_its_client_leaves_and_ends_with_the_node() {
 fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let dir = tempdir();
     let node = start(dir.path(), &json!({}));
-    for index in ["a", "b"] {
+    for (index, docs) in [("a", 20), ("b", 30)] {
         keyword_index(&node, index);
-        fill(&node, index, 0, 20);
+        fill(&node, index, 0, docs);
     }
     snapshot(&node, "s", json!({}));
     let whole = blobs(dir.path());
@@ -529,7 +534,7 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let (status, _, _) = node.refused("GET", "/a", json!({}));
     assert_eq!(status, 404, "a was restored alone");
     node.call("POST", "/b/_open", json!({}));
-    assert_eq!(count(&node, "b"), 20, "the closed index is as it was");
+    assert_eq!(count(&node, "b"), 30, "the closed index is as it was");
     let (status, kind, reason) = node.refused("POST", path, json!({"indices": "b"}));
     assert_eq!((status, kind.as_str()), (500, "snapshot_restore_exception"));
     assert!(
@@ -554,6 +559,36 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
     let text = found["log"][0]["anomaly"].as_str().unwrap();
     assert!(text.ends_with("is missing"), "{text}");
+}
+
+#[test]
+fn kill_9_in_the_middle_of_a_restore_leaves_nothing_of_it() {
+    let dir = tempdir();
+    let node = start(
+        dir.path(),
+        &json!({"max_restore_bytes_per_sec": "60kb", "max_snapshot_bytes_per_sec": "0"}),
+    );
+    keyword_index(&node, "a");
+    fill(&node, "a", 0, 300);
+    snapshot(&node, "s", json!({}));
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    let began = node.call("POST", "/_snapshot/r/s/_restore", body.clone());
+    assert_eq!(began, json!({"accepted": true}));
+    let indices = dir.path().join("one/data/indices");
+    wait_until("a directory", || files(&indices).len() == 2);
+    let (status, _, _) = node.refused("GET", "/b", json!({}));
+    assert_eq!(status, 404, "seen before it is whole");
+    let (status, kind, _) = node.refused("DELETE", "/_snapshot/r/s", json!({}));
+    assert_eq!(
+        (status, kind.as_str()),
+        (503, "concurrent_snapshot_execution_exception")
+    );
+    kill(node);
+    let node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+    assert_eq!(files(&indices).len(), 1);
+    register(&node, "r", &json!({}));
+    restore(&node, "s", body);
+    assert_eq!((count(&node, "a"), count(&node, "b")), (300, 300));
 }
 
 #[test]

@@ -50,10 +50,11 @@ struct Pick {
 /// A restore that may begin.
 #[derive(Debug)]
 pub(in crate::search_node) struct Restoring {
+    // Given back first: who waits for the end goes on to change the repository.
+    _lock: Lock,
     listed: Listed,
     node: Arc<Node>,
     repository: Repository,
-    _lock: Lock,
     description: Description,
     picks: Vec<Pick>,
     global: bool,
@@ -219,10 +220,10 @@ impl Node {
         }
         let running = Running::new(Kind::Restore, &repository.name, snapshot, now_millis());
         Ok(Restoring {
-            listed: self.snapshots.list(running),
+            _lock: lock,
+            listed: self.snapshots.list(running)?,
             node: Arc::clone(self),
             global: wish.global,
-            _lock: lock,
             repository,
             description,
             picks,

@@ -13,7 +13,7 @@ use super::blobs::{Blobs, probe};
 use super::description::{Description, FORMAT};
 use super::places::Places;
 use super::registration::Registration;
-use super::{concurrent, repository_failure, snapshot_missing};
+use super::{check_snapshot_name, concurrent, repository_failure, snapshot_missing};
 use crate::fsx::{self, FsError};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::stored;
@@ -23,7 +23,7 @@ const IDENTITY: &str = "repository.json";
 
 /// Directory of the descriptions, and their ending.
 const SNAPSHOTS: &str = "snapshots";
-const ENDING: &str = "json";
+const ENDING: &str = ".json";
 
 /// Directory of the blobs.
 const BLOBS: &str = "blobs";
@@ -34,8 +34,10 @@ const WRITING: &str = "writing.lock";
 /// Held by those that need blobs to stay, and alone by the one that removes some.
 const READING: &str = "reading.lock";
 
-/// Space that is left free, in bytes: a file system that is full to the brim serves nobody.
+/// Space that is left free at least, in bytes, and the part of the file system that is: the node
+/// may keep its log on the same one.
 const RESERVE: u64 = 4 << 20;
+const RESERVED_PART: u64 = 64;
 
 /// What to do when a description is damaged.
 const REMEDY: &str = "delete the snapshot, or bring the file back from a copy of the repository";
@@ -296,7 +298,7 @@ impl Repository {
     }
 
     fn path(&self, snapshot: &str) -> PathBuf {
-        self.snapshots().join(format!("{snapshot}.{ENDING}"))
+        self.snapshots().join(format!("{snapshot}{ENDING}"))
     }
 
     /// Names of all snapshots.
@@ -306,7 +308,8 @@ impl Repository {
         let wrap = |error| FsError::wrap("read", &dir)(error);
         for entry in std::fs::read_dir(&dir).map_err(wrap)? {
             let name = entry.map_err(wrap)?.file_name();
-            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            let name = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            let name = name.filter(|name| check_snapshot_name(&self.name, name).is_ok());
             names.extend(name.map(str::to_owned));
         }
         Ok(names)
@@ -331,6 +334,10 @@ impl Repository {
 
     /// Reads the description of `snapshot`.
     pub(in crate::search_node) fn load(&self, snapshot: &str) -> Outcome<Description> {
+        // What is no name could lead to another place.
+        if check_snapshot_name(&self.name, snapshot).is_err() {
+            return Err(snapshot_missing(&self.name, snapshot));
+        }
         let path = self.path(snapshot);
         let damaged = |why: String| {
             Failure::new(
@@ -428,15 +435,17 @@ pub(in crate::search_node) fn check_free(dir: &Path, bytes: u64, whose: &str) ->
     }
     let stat = nix::sys::statvfs::statvfs(dir)
         .map_err(|errno| Failure::from(std::io::Error::from(errno)))?;
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free >= bytes.saturating_add(RESERVE) {
+    let unit = stat.fragment_size();
+    let free = stat.blocks_available().saturating_mul(unit);
+    let reserve = RESERVE.max(stat.blocks().saturating_mul(unit) / RESERVED_PART);
+    if free >= bytes.saturating_add(reserve) {
         return Ok(());
     }
     Err(Failure::new(
         429,
         "cluster_block_exception",
         format!(
-            "disk full: {bytes} bytes and a reserve of {RESERVE} are needed for {whose}, {free} are \
+            "disk full: {bytes} bytes and a reserve of {reserve} are needed for {whose}, {free} are \
              free; nothing was kept of it: delete snapshots or indices there, or enlarge the volume"
         ),
     ))
@@ -547,6 +556,10 @@ mod tests {
         f.snapshot("good", &[&a]);
         f.snapshot("bad", &[&b]);
         let repository = f.open();
+        for name in ["../snapshots/good", "_all", "good.json", ""] {
+            let failure = repository.load(name).unwrap_err();
+            assert_eq!(failure.kind, "snapshot_missing_exception", "{name}");
+        }
         let path = repository.path("bad");
         let mut text = std::fs::read(&path).unwrap();
         text[20] ^= 1;
