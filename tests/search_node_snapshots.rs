@@ -48,14 +48,13 @@ fn fill(node: &Node, index: &str, from: u64, to: u64) {
     let lines: Vec<String> = (from..to)
         .map(|n| {
             let mut state = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
-            let text: String = (0..60)
-                .map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    format!("{state:016x}")
-                })
-                .collect();
+            let words = (0..60).map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                format!("{state:016x}")
+            });
+            let text = words.collect::<Vec<_>>().concat();
             format!("{{\"index\":{{\"_id\":\"{n}\"}}}}\n{{\"n\":{n},\"t\":\"{text}\"}}\n")
         })
         .collect();
@@ -412,8 +411,7 @@ fn one_operation_writes_at_a_time_and_a_deletion_calls_a_snapshot_off() {
     assert_eq!(current["snapshots"][0]["state"], "IN_PROGRESS", "{current}");
     let running = node.call("GET", "/_snapshot/_status", json!({}))["snapshots"][0].clone();
     assert_eq!(running["state"], "STARTED");
-    let stats = &running["stats"];
-    let size = |of: &str| stats[of]["size_in_bytes"].as_u64().unwrap();
+    let size = |of: &str| running["stats"][of]["size_in_bytes"].as_u64().unwrap();
     assert!(
         size("processed") < size("incremental") || running["shards_stats"]["initializing"] != 0
     );

@@ -260,7 +260,7 @@ pub(super) fn sort(all: &mut [Shown], by: Option<&str>, order: Option<&str>) -> 
         Some("duration") => all.sort_by_key(|shown| (shown.millis, name(shown))),
         Some("index_count") => all.sort_by_key(|shown| (shown.indices.len(), name(shown))),
         Some("shard_count") => {
-            all.sort_by_key(|shown| (shown.indices.len() + shown.failures.len(), name(shown)))
+            all.sort_by_key(|shown| (shown.indices.len() + shown.failures.len(), name(shown)));
         }
         Some("failed_shard_count") => {
             all.sort_by_key(|shown| (shown.failures.len(), name(shown)));
