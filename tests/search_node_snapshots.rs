@@ -610,6 +610,51 @@ fn a_closed_index_gives_way_to_the_restored_one() {
 }
 
 #[test]
+fn an_index_that_cannot_be_opened_is_never_left_out_in_silence() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    fill(&node, "a", 0, 10);
+    snapshot(&node, "before", json!({}));
+    keyword_index(&node, "b");
+    let uuid =
+        node.call("GET", "/a/_settings", json!({}))["a"]["settings"]["index"]["uuid"].clone();
+    kill(node);
+    let index = dir
+        .path()
+        .join("one/data/indices")
+        .join(uuid.as_str().unwrap());
+    std::fs::remove_file(index.join("index.json")).unwrap();
+    let node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+    let path = "/_snapshot/r/s?wait_for_completion=true";
+    for body in [
+        json!({}),
+        json!({"indices": "a"}),
+        json!({"indices": "a*,b"}),
+    ] {
+        let (status, kind, reason) = node.refused("PUT", path, body);
+        assert_eq!((status, kind.as_str()), (500, "snapshot_exception"));
+        assert!(reason.contains("[a]"), "{reason}");
+    }
+    let made = node.call("PUT", path, json!({"partial": true}))["snapshot"].clone();
+    assert_eq!(made["state"], "PARTIAL");
+    assert_eq!(made["failures"][0]["index"], "a");
+    assert_eq!(
+        made["shards"],
+        json!({"total": 2, "failed": 1, "successful": 1})
+    );
+    let restored = "/_snapshot/r/s/_restore";
+    let body = json!({"rename_pattern": "^", "rename_replacement": "x"});
+    let (status, kind, reason) = node.refused("POST", restored, body);
+    assert_eq!((status, kind.as_str()), (500, "snapshot_restore_exception"));
+    assert!(reason.contains("[a] wasn't fully snapshotted"), "{reason}");
+    // The way out of the fault: delete it, and bring it back.
+    node.call("DELETE", "/a", json!({}));
+    restore(&node, "before", json!({}));
+    assert_eq!(count(&node, "a"), 10);
+}
+
+#[test]
 fn locations_outside_path_repo_and_what_is_not_supported_are_refused_by_name() {
     let dir = tempdir();
     let node = start(dir.path(), &json!({}));

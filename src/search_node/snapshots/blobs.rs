@@ -43,7 +43,7 @@ fn hex(digest: &[u8]) -> String {
 }
 
 /// Whether `name` is the name of a blob.
-pub(super) fn is_hash(name: &str) -> bool {
+fn is_hash(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -151,6 +151,10 @@ impl Blobs {
     }
 
     fn open(&self, blob: &Blob) -> Result<File, String> {
+        // Another name could lead out of the repository.
+        if !is_hash(&blob.hash) {
+            return Err("has a name that no blob has".to_owned());
+        }
         let file = File::open(self.path(&blob.hash)).map_err(|error| match error.kind() {
             ErrorKind::NotFound => "is missing".to_owned(),
             _ => format!("cannot be read: {error}"),
@@ -293,6 +297,12 @@ mod tests {
         blobs.remove(&blob.hash).unwrap();
         let why = blobs.check(&blob, &pace).unwrap().unwrap_err();
         assert_eq!(why, "is missing");
+        let outside = Blob {
+            hash: "../source".to_owned(),
+            bytes: blob.bytes,
+        };
+        let why = blobs.check(&outside, &pace).unwrap().unwrap_err();
+        assert!(why.contains("no blob has"), "{why}");
     }
 
     #[test]
