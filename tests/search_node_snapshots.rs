@@ -590,6 +590,104 @@ fn kill_9_in_the_middle_of_a_restore_leaves_nothing_of_it() {
 }
 
 #[test]
+fn after_kill_9_at_any_moment_every_snapshot_that_is_listed_is_whole() {
+    let dir = tempdir();
+    let mut node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    let mut docs = 0;
+    let mut seen = 0;
+    for round in 0..6 {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(node.child.id()).unwrap());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(400 + 130 * round));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        });
+        let mut made: Vec<String> = Vec::new();
+        for turn in 0.. {
+            let body = format!("{{\"index\":{{}}}}\n{{\"n\":{docs}}}\n").repeat(50);
+            let written = node.send("boss", "POST", "/a/_bulk", Some(body));
+            let name = format!("s{round}-{turn}");
+            let path = format!("/_snapshot/r/{name}?wait_for_completion=true");
+            let snapshot = written.and_then(|_| node.try_call("PUT", &path, None));
+            let Some((status, answer)) = snapshot else {
+                break;
+            };
+            assert_eq!(status, 200, "{answer}");
+            docs += 50;
+            made.push(name);
+            if turn % 3 == 2 {
+                let path = format!("/_snapshot/r/{}", made.remove(0));
+                if node.try_call("DELETE", &path, None).is_none() {
+                    break;
+                }
+            }
+        }
+        killer.join().unwrap();
+        node.child.wait().unwrap();
+        node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+        let list = node.call("GET", "/_snapshot/r/_all", json!({}));
+        for name in &made {
+            let mut listed = list["snapshots"].as_array().unwrap().iter();
+            assert!(listed.any(|s| s["snapshot"] == **name), "{name} is gone");
+        }
+        let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
+        assert_eq!(found["results"]["result"], "pass", "{found}");
+        seen += found["results"]["status"]["snapshots"]["verified"]
+            .as_u64()
+            .unwrap();
+        node.call("POST", "/_snapshot/r/_cleanup", json!({}));
+        let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
+        let results = &found["results"];
+        assert_eq!(results["result"], "pass", "{found}");
+        assert_eq!(results["status"]["unused_blobs"]["total"], 0);
+    }
+    assert!(seen > 10, "{seen}");
+    let last = node.call("GET", "/_snapshot/r/_all?order=desc&size=1", json!({}));
+    let last = last["snapshots"][0]["snapshot"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    restore(&node, &last, body);
+    assert!(count(&node, "b") >= 50);
+}
+
+#[test]
+fn a_restore_that_has_no_room_leaves_the_node_as_it_was() {
+    let dir = tempdir();
+    let _mount = Mount::tmpfs(&dir.path().join("one"), "24M");
+    let node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    for part in 0..3 {
+        fill(&node, "a", part * 1000, (part + 1) * 1000);
+    }
+    snapshot(&node, "s", json!({}));
+    let filler = dir.path().join("one/filler");
+    let file = std::fs::File::create(&filler).unwrap();
+    let flags = nix::fcntl::FallocateFlags::empty();
+    let mut size = 24 << 20;
+    while nix::fcntl::fallocate(&file, flags, 0, size).is_err() {
+        size -= 64 << 10;
+    }
+    // Room for the reserve, and for less than the index.
+    file.set_len(u64::try_from(size).unwrap() - (5 << 20))
+        .unwrap();
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    let path = "/_snapshot/r/s/_restore?wait_for_completion=true";
+    let (status, kind, reason) = node.refused("POST", path, body.clone());
+    assert_eq!(
+        (status, kind.as_str()),
+        (429, "cluster_block_exception"),
+        "{reason}"
+    );
+    assert_eq!(files(&dir.path().join("one/data/indices")).len(), 1);
+    std::fs::remove_file(&filler).unwrap();
+    drop(file);
+    restore(&node, "s", body);
+    assert_eq!((count(&node, "a"), count(&node, "b")), (3000, 3000));
+}
+
+#[test]
 fn a_closed_index_gives_way_to_the_restored_one() {
     let dir = tempdir();
     let node = start(dir.path(), &json!({}));

@@ -1,5 +1,7 @@
 //! The bodies of requests that make or restore snapshots.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::request::lenience;
@@ -66,23 +68,16 @@ pub(super) fn snapshot_wish(body: &Value) -> Outcome<SnapshotWish> {
         }
         Some(other) => return Err(params.bad("metadata", other, "an object")),
     };
-    let flags = ["ignore_unavailable", "allow_no_indices"];
-    let mut texts = Vec::new();
-    for key in flags {
-        texts.push((key, params.text(key)?));
+    let states = index_list(&params, "expand_wildcards")?;
+    let mut given = BTreeMap::new();
+    for key in ["ignore_unavailable", "allow_no_indices"] {
+        given.extend(params.text(key)?.map(|text| (key, text)));
     }
-    texts.push(("expand_wildcards", {
-        let states = index_list(&params, "expand_wildcards")?;
-        (!states.is_empty()).then(|| states.join(","))
-    }));
-    let has_states = texts
-        .iter()
-        .any(|(key, value)| *key == "expand_wildcards" && value.is_some());
-    let mut lenience = lenience(|wanted| {
-        let found = texts.iter().find(|(key, _)| *key == wanted);
-        found.and_then(|(_, value)| value.clone())
-    })?;
-    if !has_states {
+    if !states.is_empty() {
+        given.insert("expand_wildcards", states.join(","));
+    }
+    let mut lenience = lenience(|key| given.get(key).cloned())?;
+    if states.is_empty() {
         lenience = Lenience {
             closed: true,
             hidden: true,

@@ -112,13 +112,14 @@ async fn create(
     if !wait {
         return Ok(Reply::ok(json!({"accepted": true})));
     }
-    let made = blocking_result(work.await)?;
+    let made = outcome(work.await)?;
     Ok(Reply::ok(
         json!({"snapshot": Shown::of(&named, &made).value(&show::How::default())}),
     ))
 }
 
-fn blocking_result<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
+/// What work came to; a panic of it is a failure of this request alone.
+fn outcome<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
     result.unwrap_or_else(|error| {
         tracing::error!("work on a snapshot ended in a fault of the node: {error}");
         Err(Failure::internal(
@@ -174,7 +175,7 @@ async fn restore(
     if !wait {
         return Ok(Reply::ok(json!({"accepted": true})));
     }
-    let indices = blocking_result(work.await)?;
+    let indices = outcome(work.await)?;
     let shards = indices.len();
     Ok(Reply::ok(json!({"snapshot": {
         "snapshot": snapshot,
@@ -215,9 +216,9 @@ pub(super) fn find(
             }
             match opened.load(name) {
                 Ok(description) => found.push(Shown::of(repository, &description)),
-                // It was deleted in this moment, or is damaged.
                 Err(_) if ignore_unavailable => {}
-                Err(failure) if failure.status == 404 && part.contains('*') => {}
+                // It was deleted in this moment, and nobody asked for it by name.
+                Err(failure) if failure.status == 404 && part != name => {}
                 Err(failure) => return Err(failure),
             }
         }
@@ -247,14 +248,13 @@ fn list(node: &Node, request: &Request, repository: &str, snapshots: &str) -> Ou
         "sort",
         "verbose",
     ])?;
-    request.only(&[("index_details", "false"), ("slm_policy_filter", "*")])?;
-    for key in ["after", "from_sort_value"] {
-        if let Some(value) = request.param(key) {
-            return Err(Failure::unsupported(format!(
-                "[{key}={value}]; page with [offset] and [size]: this"
-            )));
-        }
-    }
+    // Pages are those of [offset] and [size].
+    request.only(&[
+        ("after", ""),
+        ("from_sort_value", ""),
+        ("index_details", "false"),
+        ("slm_policy_filter", "*"),
+    ])?;
     let how = show::How {
         verbose: request.flag("verbose", true)?,
         repository: request.flag("include_repository", true)?,
@@ -309,7 +309,7 @@ fn status(
     Ok(Reply::ok(json!({ "snapshots": shown })))
 }
 
-/// Now, for what is still at work.
+/// Milliseconds since `started`, in milliseconds since the epoch.
 pub(super) fn since(started: i64) -> u64 {
     u64::try_from(now_millis() - started).unwrap_or(0)
 }
