@@ -48,14 +48,13 @@ fn fill(node: &Node, index: &str, from: u64, to: u64) {
     let lines: Vec<String> = (from..to)
         .map(|n| {
             let mut state = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
-            let text: String = (0..60)
-                .map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    format!("{state:016x}")
-                })
-                .collect();
+            let words = (0..60).map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                format!("{state:016x}")
+            });
+            let text = words.collect::<Vec<_>>().concat();
             format!("{{\"index\":{{\"_id\":\"{n}\"}}}}\n{{\"n\":{n},\"t\":\"{text}\"}}\n")
         })
         .collect();
@@ -412,8 +411,7 @@ fn one_operation_writes_at_a_time_and_a_deletion_calls_a_snapshot_off() {
     assert_eq!(current["snapshots"][0]["state"], "IN_PROGRESS", "{current}");
     let running = node.call("GET", "/_snapshot/_status", json!({}))["snapshots"][0].clone();
     assert_eq!(running["state"], "STARTED");
-    let stats = &running["stats"];
-    let size = |of: &str| stats[of]["size_in_bytes"].as_u64().unwrap();
+    let size = |of: &str| running["stats"][of]["size_in_bytes"].as_u64().unwrap();
     assert!(
         size("processed") < size("incremental") || running["shards_stats"]["initializing"] != 0
     );
@@ -436,6 +434,11 @@ fn one_operation_writes_at_a_time_and_a_deletion_calls_a_snapshot_off() {
         (status, kind.as_str()),
         (409, "repository_conflict_exception")
     );
+    // Nor does another node write to it.
+    let two = Node::start_with_repositories(&dir.path().join("two"), &dir.path().join("repos"));
+    register(&two, "same", &json!({"location": "r"}));
+    let (status, _, reason) = two.refused("PUT", "/_snapshot/same/s", json!({}));
+    assert_eq!(status, 503, "{reason}");
     // Another repository is another matter, and writes are not held up.
     register(&node, "q", &json!({}));
     node.call("PUT", "/_snapshot/q/s?wait_for_completion=true", json!({}));
@@ -489,9 +492,9 @@ fn a_snapshot_goes_on_when_its_client_leaves_and_ends_with_the_node() {
 fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let dir = tempdir();
     let node = start(dir.path(), &json!({}));
-    for index in ["a", "b"] {
+    for (index, docs) in [("a", 20), ("b", 30)] {
         keyword_index(&node, index);
-        fill(&node, index, 0, 20);
+        fill(&node, index, 0, docs);
     }
     snapshot(&node, "s", json!({}));
     let whole = blobs(dir.path());
@@ -529,7 +532,7 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let (status, _, _) = node.refused("GET", "/a", json!({}));
     assert_eq!(status, 404, "a was restored alone");
     node.call("POST", "/b/_open", json!({}));
-    assert_eq!(count(&node, "b"), 20, "the closed index is as it was");
+    assert_eq!(count(&node, "b"), 30, "the closed index is as it was");
     let (status, kind, reason) = node.refused("POST", path, json!({"indices": "b"}));
     assert_eq!((status, kind.as_str()), (500, "snapshot_restore_exception"));
     assert!(
@@ -557,6 +560,134 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
 }
 
 #[test]
+fn kill_9_in_the_middle_of_a_restore_leaves_nothing_of_it() {
+    let dir = tempdir();
+    let node = start(
+        dir.path(),
+        &json!({"max_restore_bytes_per_sec": "60kb", "max_snapshot_bytes_per_sec": "0"}),
+    );
+    keyword_index(&node, "a");
+    fill(&node, "a", 0, 300);
+    snapshot(&node, "s", json!({}));
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    let began = node.call("POST", "/_snapshot/r/s/_restore", body.clone());
+    assert_eq!(began, json!({"accepted": true}));
+    let indices = dir.path().join("one/data/indices");
+    wait_until("a directory", || files(&indices).len() == 2);
+    let (status, _, _) = node.refused("GET", "/b", json!({}));
+    assert_eq!(status, 404, "seen before it is whole");
+    let (status, kind, _) = node.refused("DELETE", "/_snapshot/r/s", json!({}));
+    assert_eq!(
+        (status, kind.as_str()),
+        (503, "concurrent_snapshot_execution_exception")
+    );
+    kill(node);
+    let node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+    assert_eq!(files(&indices).len(), 1);
+    register(&node, "r", &json!({}));
+    restore(&node, "s", body);
+    assert_eq!((count(&node, "a"), count(&node, "b")), (300, 300));
+}
+
+#[test]
+fn after_kill_9_at_any_moment_every_snapshot_that_is_listed_is_whole() {
+    let dir = tempdir();
+    let mut node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    let mut docs = 0;
+    let mut seen = 0;
+    for round in 0..6 {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(node.child.id()).unwrap());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(400 + 130 * round));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        });
+        let mut made: Vec<String> = Vec::new();
+        for turn in 0.. {
+            let body = format!("{{\"index\":{{}}}}\n{{\"n\":{docs}}}\n").repeat(50);
+            let written = node.send("boss", "POST", "/a/_bulk", Some(body));
+            let name = format!("s{round}-{turn}");
+            let path = format!("/_snapshot/r/{name}?wait_for_completion=true");
+            let snapshot = written.and_then(|_| node.try_call("PUT", &path, None));
+            let Some((status, answer)) = snapshot else {
+                break;
+            };
+            assert_eq!(status, 200, "{answer}");
+            docs += 50;
+            made.push(name);
+            if turn % 3 == 2 {
+                let path = format!("/_snapshot/r/{}", made.remove(0));
+                if node.try_call("DELETE", &path, None).is_none() {
+                    break;
+                }
+            }
+        }
+        killer.join().unwrap();
+        node.child.wait().unwrap();
+        node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+        let list = node.call("GET", "/_snapshot/r/_all", json!({}));
+        for name in &made {
+            let mut listed = list["snapshots"].as_array().unwrap().iter();
+            assert!(listed.any(|s| s["snapshot"] == **name), "{name} is gone");
+        }
+        let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
+        assert_eq!(found["results"]["result"], "pass", "{found}");
+        seen += found["results"]["status"]["snapshots"]["verified"]
+            .as_u64()
+            .unwrap();
+        node.call("POST", "/_snapshot/r/_cleanup", json!({}));
+        let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
+        let results = &found["results"];
+        assert_eq!(results["result"], "pass", "{found}");
+        assert_eq!(results["status"]["unused_blobs"]["total"], 0);
+    }
+    assert!(seen > 10, "{seen}");
+    let last = node.call("GET", "/_snapshot/r/_all?order=desc&size=1", json!({}));
+    let last = last["snapshots"][0]["snapshot"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    restore(&node, &last, body);
+    assert!(count(&node, "b") >= 50);
+}
+
+#[test]
+fn a_restore_that_has_no_room_leaves_the_node_as_it_was() {
+    let dir = tempdir();
+    let _mount = Mount::tmpfs(&dir.path().join("one"), "24M");
+    let node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    for part in 0..3 {
+        fill(&node, "a", part * 1000, (part + 1) * 1000);
+    }
+    snapshot(&node, "s", json!({}));
+    let filler = dir.path().join("one/filler");
+    let file = std::fs::File::create(&filler).unwrap();
+    let flags = nix::fcntl::FallocateFlags::empty();
+    let mut size = 24 << 20;
+    while nix::fcntl::fallocate(&file, flags, 0, size).is_err() {
+        size -= 64 << 10;
+    }
+    // Room for the reserve, and for less than the index.
+    file.set_len(u64::try_from(size).unwrap() - (5 << 20))
+        .unwrap();
+    let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
+    let path = "/_snapshot/r/s/_restore?wait_for_completion=true";
+    let (status, kind, reason) = node.refused("POST", path, body.clone());
+    assert_eq!(
+        (status, kind.as_str()),
+        (429, "cluster_block_exception"),
+        "{reason}"
+    );
+    assert_eq!(files(&dir.path().join("one/data/indices")).len(), 1);
+    std::fs::remove_file(&filler).unwrap();
+    drop(file);
+    restore(&node, "s", body);
+    assert_eq!((count(&node, "a"), count(&node, "b")), (3000, 3000));
+}
+
+#[test]
 fn a_closed_index_gives_way_to_the_restored_one() {
     let dir = tempdir();
     let node = start(dir.path(), &json!({}));
@@ -574,6 +705,51 @@ fn a_closed_index_gives_way_to_the_restored_one() {
     assert_eq!(count(&node, "a"), 30);
     let health = node.call("GET", "/_cluster/health", json!({}));
     assert_eq!(health["status"], "green");
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_is_never_left_out_in_silence() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    fill(&node, "a", 0, 10);
+    snapshot(&node, "before", json!({}));
+    keyword_index(&node, "b");
+    let uuid =
+        node.call("GET", "/a/_settings", json!({}))["a"]["settings"]["index"]["uuid"].clone();
+    kill(node);
+    let index = dir
+        .path()
+        .join("one/data/indices")
+        .join(uuid.as_str().unwrap());
+    std::fs::remove_file(index.join("index.json")).unwrap();
+    let node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));
+    let path = "/_snapshot/r/s?wait_for_completion=true";
+    for body in [
+        json!({}),
+        json!({"indices": "a"}),
+        json!({"indices": "a*,b"}),
+    ] {
+        let (status, kind, reason) = node.refused("PUT", path, body);
+        assert_eq!((status, kind.as_str()), (500, "snapshot_exception"));
+        assert!(reason.contains("[a]"), "{reason}");
+    }
+    let made = node.call("PUT", path, json!({"partial": true}))["snapshot"].clone();
+    assert_eq!(made["state"], "PARTIAL");
+    assert_eq!(made["failures"][0]["index"], "a");
+    assert_eq!(
+        made["shards"],
+        json!({"total": 2, "failed": 1, "successful": 1})
+    );
+    let restored = "/_snapshot/r/s/_restore";
+    let body = json!({"rename_pattern": "^", "rename_replacement": "x"});
+    let (status, kind, reason) = node.refused("POST", restored, body);
+    assert_eq!((status, kind.as_str()), (500, "snapshot_restore_exception"));
+    assert!(reason.contains("[a] wasn't fully snapshotted"), "{reason}");
+    // The way out of the fault: delete it, and bring it back.
+    node.call("DELETE", "/a", json!({}));
+    restore(&node, "before", json!({}));
+    assert_eq!(count(&node, "a"), 10);
 }
 
 #[test]

@@ -167,6 +167,7 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
     }
     tracing::info!("stopping");
     stop.send_replace(true);
+    node.snapshots.stop();
     let ended = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_secs(5), ended)
         .await

@@ -53,7 +53,7 @@ impl Rename {
                 match piece {
                     Piece::Text(c) => new.push(*c),
                     Piece::Group(group) => {
-                        new.push_str(found.get(*group).map_or("", |m| m.as_str()))
+                        new.push_str(found.get(*group).map_or("", |m| m.as_str()));
                     }
                 }
             }

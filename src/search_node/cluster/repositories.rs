@@ -133,7 +133,7 @@ impl Node {
         Repository::open(name, &registration, &self.snapshots.places)
     }
 
-    fn upkeep(&self, repository: &str) -> Listed {
+    fn upkeep(&self, repository: &str) -> Outcome<Listed> {
         let running = Running::new(Kind::Upkeep, repository, "", now_millis());
         self.snapshots.list(running)
     }
@@ -162,7 +162,7 @@ impl Node {
         list: &str,
         aborted: &[String],
     ) -> Outcome<Freed> {
-        let _listed = self.upkeep(repository);
+        let _listed = self.upkeep(repository)?;
         let repository = self.repository(repository)?;
         repository.check_writable("delete snapshot")?;
         let _lock = repository.lock_to_remove()?;
@@ -177,7 +177,7 @@ impl Node {
 
     /// Removes what no snapshot of the repository uses.
     pub(in crate::search_node) fn clean_repository(&self, repository: &str) -> Outcome<Freed> {
-        let _listed = self.upkeep(repository);
+        let _listed = self.upkeep(repository)?;
         let repository = self.repository(repository)?;
         repository.check_writable("cleanup")?;
         let _lock = repository.lock_to_remove()?;
@@ -186,7 +186,7 @@ impl Node {
 
     /// Reads all blobs of the repository.
     pub(in crate::search_node) fn check_repository(&self, repository: &str) -> Outcome<Integrity> {
-        let listed = self.upkeep(repository);
+        let listed = self.upkeep(repository)?;
         let repository = self.repository(repository)?;
         let _lock = repository.lock_to_read()?;
         let found = Integrity::check(&repository, &Pace::new(&listed.running.work, None))?;

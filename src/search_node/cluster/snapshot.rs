@@ -33,11 +33,11 @@ pub(in crate::search_node) struct SnapshotWish {
 /// A snapshot that may begin.
 #[derive(Debug)]
 pub(in crate::search_node) struct Snapshotting {
-    /// What is at work.
-    pub listed: Listed,
+    // Given back first: who waits for the end goes on to change the repository.
+    _lock: Lock,
+    listed: Listed,
     node: Arc<Node>,
     repository: Repository,
-    _lock: Lock,
     wish: SnapshotWish,
     indices: Vec<Arc<Index>>,
     failures: BTreeMap<String, String>,
@@ -97,10 +97,10 @@ impl Node {
             running.note(&index.name, |_| ());
         }
         Ok(Snapshotting {
-            listed: self.snapshots.list(running),
+            _lock: lock,
+            listed: self.snapshots.list(running)?,
             node: Arc::clone(self),
             repository,
-            _lock: lock,
             wish,
             indices,
             failures,

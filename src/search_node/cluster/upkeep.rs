@@ -195,7 +195,6 @@ impl Node {
 
     /// Saves everything; nothing may be written afterwards.
     pub(in crate::search_node) fn close(&self) {
-        self.snapshots.stop();
         if let Err(failure) = self.flush_all(&self.indices()) {
             tracing::warn!("not everything could be saved, the log has the rest: {failure}");
         }

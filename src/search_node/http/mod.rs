@@ -19,6 +19,7 @@ mod request;
 mod searches;
 mod security;
 mod server;
+mod snapshot_wishes;
 mod snapshots;
 mod snapshots_show;
 mod stats;

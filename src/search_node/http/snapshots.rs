@@ -6,17 +6,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::blocking;
-use super::request::{Reply, Request, lenience};
+use super::request::{Reply, Request};
+use super::snapshot_wishes::{restore_wish, snapshot_wish};
 use super::snapshots_show::{self as show, Shown};
-use crate::search_node::cluster::{Lenience, Node, RestoreWish, SnapshotWish, now_millis};
+use crate::search_node::cluster::{Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::json::text;
 use crate::search_node::names;
-use crate::search_node::query::Params;
 use crate::search_node::snapshots::snapshot_missing;
-
-/// Bytes of a snapshot's metadata at most, as in Elasticsearch.
-const MAX_METADATA: usize = 1024;
 
 /// Answers everything below `_snapshot`; `path` is what follows that.
 pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
@@ -92,94 +88,6 @@ fn repositories(node: &Node, request: &Request, names: &str) -> Outcome<Reply> {
     Ok(Reply::ok(Value::Object(shown)))
 }
 
-/// Names of indices: a text with commas, or a list of such.
-fn index_list(params: &Params<'_>, key: &str) -> Outcome<Vec<String>> {
-    let split = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect();
-    match params.get(key) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(split(text)),
-        Some(Value::Array(list)) => {
-            let mut names = Vec::new();
-            for value in list {
-                let name = value
-                    .as_str()
-                    .ok_or_else(|| params.bad(key, value, "a list of names"))?;
-                names.extend::<Vec<String>>(split(name));
-            }
-            Ok(names)
-        }
-        Some(other) => Err(params.bad(key, other, "a name or a list of names")),
-    }
-}
-
-/// Refuses states of features, which this node does not have.
-fn no_features(params: &Params<'_>) -> Outcome<()> {
-    match params.get("feature_states") {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::Array(list)) if list.iter().all(|value| value == "none") => Ok(()),
-        Some(other) => Err(Failure::unsupported(format!(
-            "[feature_states: {}]",
-            text(other)
-        ))),
-    }
-}
-
-fn snapshot_wish(body: &Value) -> Outcome<SnapshotWish> {
-    let params = Params::of("create_snapshot", body)?;
-    no_features(&params)?;
-    let metadata = match params.get("metadata") {
-        None | Some(Value::Null) => None,
-        Some(object @ Value::Object(_)) => {
-            let length = object.to_string().len();
-            if length > MAX_METADATA {
-                return Err(Failure::new(
-                    400,
-                    "action_request_validation_exception",
-                    format!(
-                        "Validation Failed: 1: metadata must be smaller than {MAX_METADATA} bytes, \
-                         but was [{length}];"
-                    ),
-                ));
-            }
-            Some(object.clone())
-        }
-        Some(other) => return Err(params.bad("metadata", other, "an object")),
-    };
-    let flags = ["ignore_unavailable", "allow_no_indices"];
-    let mut texts = Vec::new();
-    for key in flags {
-        texts.push((key, params.text(key)?));
-    }
-    texts.push(("expand_wildcards", {
-        let states = index_list(&params, "expand_wildcards")?;
-        (!states.is_empty()).then(|| states.join(","))
-    }));
-    let has_states = texts
-        .iter()
-        .any(|(key, value)| *key == "expand_wildcards" && value.is_some());
-    let mut lenience = lenience(|wanted| {
-        let found = texts.iter().find(|(key, _)| *key == wanted);
-        found.and_then(|(_, value)| value.clone())
-    })?;
-    if !has_states {
-        lenience = Lenience {
-            closed: true,
-            hidden: true,
-            ..lenience
-        };
-    }
-    let wish = SnapshotWish {
-        indices: index_list(&params, "indices")?.join(","),
-        lenience,
-        partial: params.flag("partial", false)?,
-        global: params.flag("include_global_state", true)?,
-        metadata,
-    };
-    params.finish()?;
-    Ok(wish)
-}
-
 /// The body, or an empty object.
 fn body(request: &Request) -> Outcome<Value> {
     let body = request.json()?;
@@ -204,13 +112,14 @@ async fn create(
     if !wait {
         return Ok(Reply::ok(json!({"accepted": true})));
     }
-    let made = blocking_result(work.await)?;
+    let made = outcome(work.await)?;
     Ok(Reply::ok(
         json!({"snapshot": Shown::of(&named, &made).value(&show::How::default())}),
     ))
 }
 
-fn blocking_result<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
+/// What work came to; a panic of it is a failure of this request alone.
+fn outcome<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
     result.unwrap_or_else(|error| {
         tracing::error!("work on a snapshot ended in a fault of the node: {error}");
         Err(Failure::internal(
@@ -249,35 +158,6 @@ async fn delete(
     .await
 }
 
-fn restore_wish(body: &Value) -> Outcome<RestoreWish> {
-    let params = Params::of("restore_snapshot", body)?;
-    no_features(&params)?;
-    params.only("partial", "false")?;
-    let rename = match (
-        params.text("rename_pattern")?,
-        params.text("rename_replacement")?,
-    ) {
-        (Some(pattern), Some(replacement)) => Some((pattern, replacement)),
-        (None, None) => None,
-        _ => {
-            return Err(Failure::illegal(
-                "[rename_pattern] and [rename_replacement] are needed together",
-            ));
-        }
-    };
-    let wish = RestoreWish {
-        indices: index_list(&params, "indices")?,
-        ignore_unavailable: params.flag("ignore_unavailable", false)?,
-        rename,
-        aliases: params.flag("include_aliases", true)?,
-        global: params.flag("include_global_state", false)?,
-        settings: params.get("index_settings").cloned().unwrap_or_default(),
-        ignored: index_list(&params, "ignore_index_settings")?,
-    };
-    params.finish()?;
-    Ok(wish)
-}
-
 async fn restore(
     node: &Arc<Node>,
     request: &Request,
@@ -295,7 +175,7 @@ async fn restore(
     if !wait {
         return Ok(Reply::ok(json!({"accepted": true})));
     }
-    let indices = blocking_result(work.await)?;
+    let indices = outcome(work.await)?;
     let shards = indices.len();
     Ok(Reply::ok(json!({"snapshot": {
         "snapshot": snapshot,
@@ -336,9 +216,9 @@ pub(super) fn find(
             }
             match opened.load(name) {
                 Ok(description) => found.push(Shown::of(repository, &description)),
-                // It was deleted in this moment, or is damaged.
                 Err(_) if ignore_unavailable => {}
-                Err(failure) if failure.status == 404 && part.contains('*') => {}
+                // It was deleted in this moment, and nobody asked for it by name.
+                Err(failure) if failure.status == 404 && part != name => {}
                 Err(failure) => return Err(failure),
             }
         }
@@ -368,14 +248,13 @@ fn list(node: &Node, request: &Request, repository: &str, snapshots: &str) -> Ou
         "sort",
         "verbose",
     ])?;
-    request.only(&[("index_details", "false"), ("slm_policy_filter", "*")])?;
-    for key in ["after", "from_sort_value"] {
-        if let Some(value) = request.param(key) {
-            return Err(Failure::unsupported(format!(
-                "[{key}={value}]; page with [offset] and [size]: this"
-            )));
-        }
-    }
+    // Pages are those of [offset] and [size].
+    request.only(&[
+        ("after", ""),
+        ("from_sort_value", ""),
+        ("index_details", "false"),
+        ("slm_policy_filter", "*"),
+    ])?;
     let how = show::How {
         verbose: request.flag("verbose", true)?,
         repository: request.flag("include_repository", true)?,
@@ -430,7 +309,7 @@ fn status(
     Ok(Reply::ok(json!({ "snapshots": shown })))
 }
 
-/// Now, for what is still at work.
+/// Milliseconds since `started`, in milliseconds since the epoch.
 pub(super) fn since(started: i64) -> u64 {
     u64::try_from(now_millis() - started).unwrap_or(0)
 }

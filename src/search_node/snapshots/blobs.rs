@@ -1,6 +1,7 @@
 //! Files of one repository, each named by the SHA-256 of its content.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -34,11 +35,15 @@ pub(in crate::search_node) struct Blobs {
 }
 
 fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Whether `name` is the name of a blob.
-pub(super) fn is_hash(name: &str) -> bool {
+fn is_hash(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -146,6 +151,10 @@ impl Blobs {
     }
 
     fn open(&self, blob: &Blob) -> Result<File, String> {
+        // Another name could lead out of the repository.
+        if !is_hash(&blob.hash) {
+            return Err("has a name that no blob has".to_owned());
+        }
         let file = File::open(self.path(&blob.hash)).map_err(|error| match error.kind() {
             ErrorKind::NotFound => "is missing".to_owned(),
             _ => format!("cannot be read: {error}"),
@@ -288,6 +297,12 @@ mod tests {
         blobs.remove(&blob.hash).unwrap();
         let why = blobs.check(&blob, &pace).unwrap().unwrap_err();
         assert_eq!(why, "is missing");
+        let outside = Blob {
+            hash: "../source".to_owned(),
+            bytes: blob.bytes,
+        };
+        let why = blobs.check(&outside, &pace).unwrap().unwrap_err();
+        assert!(why.contains("no blob has"), "{why}");
     }
 
     #[test]

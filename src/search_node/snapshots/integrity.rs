@@ -7,7 +7,7 @@ use super::repository::Repository;
 use super::work::Pace;
 use crate::search_node::failure::Outcome;
 
-/// Uses of one damaged blob that are named; there may be one in each snapshot.
+/// Anomalies that are named; one blob may be a part of every snapshot.
 const MAX_NAMED: usize = 1000;
 
 /// One thing that is wrong.
@@ -49,60 +49,73 @@ pub(in crate::search_node) struct Integrity {
     pub bytes: u64,
     /// Files that no snapshot uses, and their bytes; a cleanup removes them.
     pub unused: (u64, u64),
-    /// What is wrong; at most [`MAX_NAMED`] for each blob.
+    /// How many things are wrong.
+    pub total: u64,
+    /// What is wrong, the first [`MAX_NAMED`].
     pub anomalies: Vec<Anomaly>,
 }
 
 impl Integrity {
-    /// Reads all of `repository`.
+    fn note(&mut self, anomaly: Anomaly) {
+        self.total += 1;
+        if self.anomalies.len() < MAX_NAMED {
+            self.anomalies.push(anomaly);
+        }
+    }
+
+    /// Reads all of `repository`, which nobody may remove anything from meanwhile.
     pub(in crate::search_node) fn check(repository: &Repository, pace: &Pace<'_>) -> Outcome<Self> {
         let mut found = Self::default();
-        let mut uses: BTreeMap<String, (u64, Vec<Anomaly>)> = BTreeMap::new();
+        let mut used: BTreeMap<String, u64> = BTreeMap::new();
+        let mut readable = Vec::new();
         for name in repository.names()? {
             pace.check()?;
-            let description = match repository.load(&name) {
-                Ok(description) => description,
-                Err(failure) => {
-                    found.anomalies.push(Anomaly {
-                        snapshot: name,
-                        index: None,
-                        file: None,
-                        why: failure.reason,
-                    });
-                    continue;
+            match repository.load(&name) {
+                Ok(description) => {
+                    let files = description.files();
+                    used.extend(files.map(|(_, file)| (file.hash.clone(), file.bytes)));
+                    readable.push(name);
                 }
-            };
-            found.snapshots += 1;
-            for (index, file) in description.files() {
-                let (_, uses) = uses
-                    .entry(file.hash.clone())
-                    .or_insert_with(|| (file.bytes, Vec::new()));
-                if uses.len() < MAX_NAMED {
-                    uses.push(Anomaly {
-                        snapshot: name.clone(),
-                        index: Some(index.to_owned()),
-                        file: Some((file.name.clone(), file.hash.clone())),
-                        why: String::new(),
-                    });
-                }
+                Err(failure) => found.note(Anomaly {
+                    snapshot: name,
+                    index: None,
+                    file: None,
+                    why: failure.reason,
+                }),
             }
         }
+        found.snapshots = readable.len() as u64;
         for (name, bytes) in repository.all_blobs()? {
-            if !uses.contains_key(&name) {
+            if !used.contains_key(&name) {
                 found.unused.0 += 1;
                 found.unused.1 += bytes;
             }
         }
-        for (hash, (bytes, uses)) in uses {
+        let mut wrong = BTreeMap::new();
+        for (hash, bytes) in used {
             found.blobs += 1;
-            match repository.blobs.check(&Blob { hash, bytes }, pace)? {
+            let blob = Blob { hash, bytes };
+            match repository.blobs.check(&blob, pace)? {
                 Ok(()) => found.bytes += bytes,
-                Err(why) => found
-                    .anomalies
-                    .extend(uses.into_iter().map(|anomaly| Anomaly {
+                Err(why) => {
+                    wrong.insert(blob.hash, why);
+                }
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(found);
+        }
+        for snapshot in readable {
+            pace.check()?;
+            for (index, file) in repository.load(&snapshot)?.files() {
+                if let Some(why) = wrong.get(&file.hash) {
+                    found.note(Anomaly {
+                        snapshot: snapshot.clone(),
+                        index: Some(index.to_owned()),
+                        file: Some((file.name.clone(), file.hash.clone())),
                         why: why.clone(),
-                        ..anomaly
-                    })),
+                    });
+                }
             }
         }
         Ok(found)

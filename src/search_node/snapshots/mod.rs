@@ -7,18 +7,24 @@
 mod blobs;
 mod description;
 mod integrity;
+mod lock;
 mod places;
 mod registration;
+mod removal;
 mod repository;
+mod room;
 mod running;
 mod work;
 
 pub(super) use blobs::{Blob, hash_of};
 pub(super) use description::{Description, FORMAT, SavedFile, SavedIndex};
 pub(super) use integrity::Integrity;
+pub(super) use lock::Lock;
 pub(super) use places::Places;
 pub(super) use registration::Registration;
-pub(super) use repository::{Freed, Lock, Repository, check_free};
+pub(super) use removal::Freed;
+pub(super) use repository::Repository;
+pub(super) use room::check_free;
 pub(super) use running::{Kind, Listed, Progress, Running, Snapshots};
 pub(super) use work::Pace;
 

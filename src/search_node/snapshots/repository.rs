@@ -1,19 +1,18 @@
 //! One repository: which snapshots it has, and who may change it now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::blobs::{Blobs, probe};
 use super::description::{Description, FORMAT};
+use super::lock::{READING, WRITING};
 use super::places::Places;
 use super::registration::Registration;
-use super::{concurrent, repository_failure, snapshot_missing};
+use super::room::check_free;
+use super::{check_snapshot_name, repository_failure, snapshot_missing};
 use crate::fsx::{self, FsError};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::stored;
@@ -23,19 +22,10 @@ const IDENTITY: &str = "repository.json";
 
 /// Directory of the descriptions, and their ending.
 const SNAPSHOTS: &str = "snapshots";
-const ENDING: &str = "json";
+const ENDING: &str = ".json";
 
 /// Directory of the blobs.
 const BLOBS: &str = "blobs";
-
-/// Held by the one that adds or removes snapshots.
-const WRITING: &str = "writing.lock";
-
-/// Held by those that need blobs to stay, and alone by the one that removes some.
-const READING: &str = "reading.lock";
-
-/// Space that is left free, in bytes: a file system that is full to the brim serves nobody.
-const RESERVE: u64 = 4 << 20;
 
 /// What to do when a description is damaged.
 const REMEDY: &str = "delete the snapshot, or bring the file back from a copy of the repository";
@@ -51,24 +41,9 @@ pub(in crate::search_node) struct Repository {
     pub restore_rate: Option<u64>,
     /// Its content.
     pub blobs: Blobs,
-    dir: PathBuf,
-    readonly: bool,
+    pub(super) dir: PathBuf,
+    pub(super) readonly: bool,
     max_snapshots: usize,
-}
-
-/// The right to do something in a repository; given back when it is dropped, or the process ends.
-#[derive(Debug)]
-pub(in crate::search_node) struct Lock {
-    _files: Vec<File>,
-}
-
-/// What a cleanup removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::search_node) struct Freed {
-    /// Blobs.
-    pub blobs: u64,
-    /// Bytes of them.
-    pub bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,9 +104,7 @@ impl Repository {
         for part in [SNAPSHOTS, BLOBS] {
             fsx::create_dir_durable(&new.dir.join(part), 0o700)?;
         }
-        for lock in [WRITING, READING] {
-            new.lock_file(lock, true)?;
-        }
+        new.make_locks()?;
         if new.identity()?.is_none() {
             let identity = Identity {
                 format: FORMAT,
@@ -234,69 +207,14 @@ impl Repository {
         check_free(&self.dir, bytes, &format!("repository [{}]", self.name))
     }
 
-    fn lock_file(&self, name: &str, create: bool) -> Outcome<Option<File>> {
-        let path = self.dir.join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).write(create).create(create).mode(0o600);
-        match options.open(&path) {
-            Ok(file) => Ok(Some(file)),
-            // Of a read-only copy nothing is removed.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FsError::wrap("open", &path)(error).into()),
-        }
-    }
-
-    fn lock(&self, name: &str, alone: bool, busy: &str) -> Outcome<Option<File>> {
-        let Some(file) = self.lock_file(name, !self.readonly)? else {
-            return Ok(None);
-        };
-        let locked = if alone {
-            file.try_lock()
-        } else {
-            file.try_lock_shared()
-        };
-        match locked {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Err(concurrent(&self.name, busy)),
-            Err(TryLockError::Error(error)) => {
-                Err(FsError::wrap("lock", &self.dir.join(name))(error).into())
-            }
-        }
-    }
-
-    /// The right to add a snapshot.
-    pub(in crate::search_node) fn lock_to_add(&self) -> Outcome<Lock> {
-        let busy = "a snapshot is already running, or snapshots are being deleted";
-        let file = self.lock(WRITING, true, busy)?;
-        Ok(Lock {
-            _files: file.into_iter().collect(),
-        })
-    }
-
-    /// The right to remove snapshots and blobs.
-    pub(in crate::search_node) fn lock_to_remove(&self) -> Outcome<Lock> {
-        let adding = self.lock_to_add()?;
-        let busy = "snapshots are being restored or verified";
-        let reading = self.lock(READING, true, busy)?;
-        Ok(Lock {
-            _files: adding._files.into_iter().chain(reading).collect(),
-        })
-    }
-
-    /// Keeps what is there from being removed.
-    pub(in crate::search_node) fn lock_to_read(&self) -> Outcome<Lock> {
-        let file = self.lock(READING, false, "snapshots are being deleted")?;
-        Ok(Lock {
-            _files: file.into_iter().collect(),
-        })
-    }
-
-    fn snapshots(&self) -> PathBuf {
+    /// Where the descriptions lie.
+    pub(super) fn snapshots(&self) -> PathBuf {
         self.dir.join(SNAPSHOTS)
     }
 
-    fn path(&self, snapshot: &str) -> PathBuf {
-        self.snapshots().join(format!("{snapshot}.{ENDING}"))
+    /// Where the description of `snapshot` lies, whose name was checked.
+    pub(super) fn path(&self, snapshot: &str) -> PathBuf {
+        self.snapshots().join(format!("{snapshot}{ENDING}"))
     }
 
     /// Names of all snapshots.
@@ -306,7 +224,8 @@ impl Repository {
         let wrap = |error| FsError::wrap("read", &dir)(error);
         for entry in std::fs::read_dir(&dir).map_err(wrap)? {
             let name = entry.map_err(wrap)?.file_name();
-            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            let name = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            let name = name.filter(|name| check_snapshot_name(&self.name, name).is_ok());
             names.extend(name.map(str::to_owned));
         }
         Ok(names)
@@ -331,6 +250,10 @@ impl Repository {
 
     /// Reads the description of `snapshot`.
     pub(in crate::search_node) fn load(&self, snapshot: &str) -> Outcome<Description> {
+        // What is no name could lead to another place.
+        if check_snapshot_name(&self.name, snapshot).is_err() {
+            return Err(snapshot_missing(&self.name, snapshot));
+        }
         let path = self.path(snapshot);
         let damaged = |why: String| {
             Failure::new(
@@ -366,96 +289,28 @@ impl Repository {
         stored::save(&self.path(&description.snapshot), description)
     }
 
-    /// Removes snapshots, then what no other one uses. Nothing is removed when it cannot be said
-    /// what the others use.
-    pub(in crate::search_node) fn delete(&self, snapshots: &BTreeSet<String>) -> Outcome<Freed> {
-        let used = self.used(|name| !snapshots.contains(name))?;
-        for snapshot in snapshots {
-            let path = self.path(snapshot);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(snapshot_missing(&self.name, snapshot));
-                }
-                removed => removed.map_err(FsError::wrap("remove", &path))?,
-            }
-        }
-        // A description that came back after a power cut would name blobs that are gone.
-        let dir = self.snapshots();
-        let synced = File::open(&dir).and_then(|dir| dir.sync_all());
-        synced.map_err(FsError::wrap("flush", &dir))?;
-        self.free(&used)
-    }
-
-    /// Removes what no snapshot uses.
-    pub(in crate::search_node) fn cleanup(&self) -> Outcome<Freed> {
-        let used = self.used(|_| true)?;
-        self.free(&used)
-    }
-
-    fn used(&self, counts: impl Fn(&str) -> bool) -> Outcome<BTreeSet<String>> {
-        let mut used = BTreeSet::new();
-        for name in self.names()?.iter().filter(|name| counts(name)) {
-            let description = self.load(name)?;
-            used.extend(description.hashes().into_iter().map(str::to_owned));
-        }
-        Ok(used)
-    }
-
-    fn free(&self, used: &BTreeSet<String>) -> Outcome<Freed> {
-        let mut freed = Freed::default();
-        stored::remove_temporaries(&self.snapshots());
-        stored::remove_temporaries(&self.dir);
-        for (name, bytes) in self.blobs.all()? {
-            if !used.contains(&name) {
-                self.blobs.remove(&name)?;
-                freed.blobs += 1;
-                freed.bytes += bytes;
-            }
-        }
-        Ok(freed)
-    }
-
     /// All blobs that are there, by file name, with their length.
     pub(super) fn all_blobs(&self) -> Outcome<BTreeMap<String, u64>> {
         self.blobs.all()
     }
 }
 
-/// Refuses to write `bytes` into the file system of `dir` when they have no room there.
-pub(in crate::search_node) fn check_free(dir: &Path, bytes: u64, whose: &str) -> Outcome<()> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let stat = nix::sys::statvfs::statvfs(dir)
-        .map_err(|errno| Failure::from(std::io::Error::from(errno)))?;
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free >= bytes.saturating_add(RESERVE) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        429,
-        "cluster_block_exception",
-        format!(
-            "disk full: {bytes} bytes and a reserve of {RESERVE} are needed for {whose}, {free} are \
-             free; nothing was kept of it: delete snapshots or indices there, or enlarge the volume"
-        ),
-    ))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::fs::File;
+
     use super::super::description::{SavedFile, SavedIndex};
     use super::super::work::{Pace, Work};
     use super::super::{Blob, hash_of};
     use super::*;
 
-    struct Fixture {
-        dir: tempfile::TempDir,
+    pub(crate) struct Fixture {
+        pub(crate) dir: tempfile::TempDir,
         places: Places,
         registration: Registration,
     }
 
-    fn fixture() -> Fixture {
+    pub(crate) fn fixture() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let places = Places::new(&[dir.path().join("root")], &dir.path().join("data"));
         let body = serde_json::json!({"type": "fs", "settings": {"location": "a"}});
@@ -469,11 +324,11 @@ mod tests {
     }
 
     impl Fixture {
-        fn open(&self) -> Repository {
+        pub(crate) fn open(&self) -> Repository {
             Repository::open("r", &self.registration, &self.places).unwrap()
         }
 
-        fn put(&self, content: &[u8]) -> Blob {
+        pub(crate) fn put(&self, content: &[u8]) -> Blob {
             let path = self.dir.path().join("source");
             fsx::write_atomic(&path, content, 0o600).unwrap();
             let file = File::open(&path).unwrap();
@@ -484,7 +339,7 @@ mod tests {
             blob
         }
 
-        fn snapshot(&self, name: &str, blobs: &[&Blob]) {
+        pub(crate) fn snapshot(&self, name: &str, blobs: &[&Blob]) {
             let file = |blob: &&Blob| SavedFile {
                 name: "f".to_owned(),
                 hash: blob.hash.clone(),
@@ -516,70 +371,8 @@ mod tests {
         }
     }
 
-    fn set(names: &[&str]) -> BTreeSet<String> {
+    pub(crate) fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_deleted_snapshot_frees_only_what_nothing_uses() {
-        let f = fixture();
-        let (a, b, c) = (f.put(b"a"), f.put(b"bb"), f.put(b"ccc"));
-        f.snapshot("one", &[&a, &b]);
-        f.snapshot("two", &[&b, &c]);
-        f.put(b"of a snapshot that was cut off");
-        let repository = f.open();
-        assert_eq!(repository.names().unwrap(), set(&["one", "two"]));
-        let freed = repository.cleanup().unwrap();
-        assert_eq!((freed.blobs, freed.bytes), (1, 30));
-        let freed = repository.delete(&set(&["one"])).unwrap();
-        assert_eq!((freed.blobs, freed.bytes), (1, 1));
-        assert!(!repository.blobs.has(&a));
-        assert!(repository.blobs.has(&b) && repository.blobs.has(&c));
-        let failure = repository.delete(&set(&["one"])).unwrap_err();
-        assert_eq!(failure.kind, "snapshot_missing_exception");
-        assert_eq!(repository.delete(&set(&["two"])).unwrap().blobs, 2);
-    }
-
-    #[test]
-    fn nothing_is_freed_while_a_description_is_damaged_except_by_its_own_deletion() {
-        let f = fixture();
-        let (a, b) = (f.put(b"a"), f.put(b"b"));
-        f.snapshot("good", &[&a]);
-        f.snapshot("bad", &[&b]);
-        let repository = f.open();
-        let path = repository.path("bad");
-        let mut text = std::fs::read(&path).unwrap();
-        text[20] ^= 1;
-        fsx::write_atomic(&path, &text, 0o600).unwrap();
-        let failure = repository.load("bad").unwrap_err();
-        assert!(failure.reason.contains("[r:bad]"), "{failure}");
-        assert!(repository.cleanup().is_err());
-        assert!(repository.delete(&set(&["good"])).is_err());
-        assert!(repository.load("good").is_ok(), "half deleted");
-        assert_eq!(repository.delete(&set(&["bad"])).unwrap().blobs, 1);
-        assert!(repository.blobs.has(&a));
-    }
-
-    #[test]
-    fn one_adds_or_removes_at_a_time_and_nothing_is_removed_while_somebody_reads() {
-        let f = fixture();
-        let (here, there) = (f.open(), f.open());
-        let adding = here.lock_to_add().unwrap();
-        let busy = there.lock_to_add().unwrap_err();
-        assert_eq!(
-            (busy.status, busy.kind),
-            (503, "concurrent_snapshot_execution_exception")
-        );
-        assert!(there.lock_to_remove().is_err());
-        let reading = there.lock_to_read().unwrap();
-        let more = there.lock_to_read().unwrap();
-        drop(adding);
-        assert!(here.lock_to_remove().is_err());
-        drop((reading, more));
-        let removing = here.lock_to_remove().unwrap();
-        assert!(there.lock_to_read().is_err());
-        drop(removing);
-        assert!(there.lock_to_add().is_ok());
     }
 
     #[test]
@@ -603,13 +396,5 @@ mod tests {
         stored::save(&f.open().dir.join(IDENTITY), &later).unwrap();
         let failure = Repository::open("r", &f.registration, &f.places).unwrap_err();
         assert!(failure.reason.contains("update this node"), "{failure}");
-    }
-
-    #[test]
-    fn what_has_no_room_is_refused_before_it_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        check_free(dir.path(), 0, "x").unwrap();
-        let failure = check_free(dir.path(), 1 << 60, "repository [r]").unwrap_err();
-        assert!(failure.is_full() && failure.reason.contains("repository [r]"));
     }
 }

@@ -8,7 +8,10 @@ use tokio::sync::watch;
 
 use super::places::Places;
 use super::work::Work;
-use crate::search_node::failure::Failure;
+use crate::search_node::failure::{Failure, Outcome};
+
+/// Operations at work at once at most; each reads and writes whole indices.
+const MAX_RUNNING: usize = 4;
 
 /// Snapshots that failed and are remembered, the last ones.
 const MAX_FAILED: usize = 100;
@@ -160,18 +163,29 @@ impl Snapshots {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists work as long as the answer lives.
-    pub(in crate::search_node) fn list(self: &Arc<Self>, running: Running) -> Listed {
+    /// Lists work as long as the answer lives; refused when there is enough of it, or the node
+    /// ends.
+    pub(in crate::search_node) fn list(self: &Arc<Self>, running: Running) -> Outcome<Listed> {
         let running = Arc::new(running);
         let mut inner = self.lock();
         if inner.stopped {
-            running.work.cancel(stopping());
+            return Err(stopping());
+        }
+        if inner.running.len() >= MAX_RUNNING {
+            return Err(Failure::new(
+                429,
+                "es_rejected_execution_exception",
+                format!(
+                    "{MAX_RUNNING} operations on snapshots are at work already, the limit of this \
+                     node; try again when one has ended"
+                ),
+            ));
         }
         inner.running.push(Arc::clone(&running));
-        Listed {
+        Ok(Listed {
             running,
             all: Arc::clone(self),
-        }
+        })
     }
 
     /// What is at work, the oldest first.
