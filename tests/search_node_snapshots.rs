@@ -251,6 +251,9 @@ fn what_was_deleted_comes_back_with_its_templates_and_outlives_kill_9() {
     let template =
         json!({"index_patterns": ["t-*"], "template": {"settings": {"number_of_replicas": 0}}});
     node.call("PUT", "/_index_template/t", template);
+    let policy =
+        json!({"policy": {"phases": {"delete": {"min_age": "90d", "actions": {"delete": {}}}}}});
+    node.call("PUT", "/_ilm/policy/p", policy);
     node.call("PUT", "/b/_doc/1", json!({"x": "y"}));
     node.call("POST", "/b/_close", json!({}));
     // What is in the log alone is in it too.
@@ -260,8 +263,11 @@ fn what_was_deleted_comes_back_with_its_templates_and_outlives_kill_9() {
     node.call("DELETE", "/a", json!({}));
     node.call("DELETE", "/b", json!({}));
     node.call("DELETE", "/_index_template/t", json!({}));
+    node.call("DELETE", "/_ilm/policy/p", json!({}));
     restore(&node, "s", json!({"include_global_state": true}));
     node.call("GET", "/_index_template/t", json!({}));
+    let shown = node.call("GET", "/_ilm/policy/p", json!({}));
+    assert_eq!(shown["p"]["policy"]["phases"]["delete"]["min_age"], "90d");
     node.call("PUT", "/a/_doc/after", json!({"n": 42}));
     kill(node);
     let node = Node::start_with_repositories(&dir.path().join("one"), &dir.path().join("repos"));

@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// A node with `head` and `extra` around the rest of its configuration.
-    fn launch(dir: &Path, ip: &str, head: &str, extra: &str) -> Self {
+    pub fn launch(dir: &Path, ip: &str, head: &str, extra: &str) -> Self {
         let port = free_port();
         let mut hash = [0; 32];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);

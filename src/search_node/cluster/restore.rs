@@ -11,6 +11,7 @@ use super::state::{Alias, Entry, State};
 use super::{Definition, Index, MAX_INDICES, Node, aliases, index, now_millis};
 use crate::fsx;
 use crate::search_node::failure::{Failure, Outcome};
+use crate::search_node::lifecycle::Stored;
 use crate::search_node::names;
 use crate::search_node::shard::Shard;
 use crate::search_node::snapshots::{
@@ -301,6 +302,12 @@ impl Restoring {
             let known = match kind.as_str() {
                 "templates" => &mut state.templates,
                 "components" => &mut state.components,
+                "policies" => {
+                    let new: BTreeMap<String, Stored> =
+                        serde_json::from_value(value.clone()).map_err(unreadable)?;
+                    state.policies.extend(new);
+                    continue;
+                }
                 other => {
                     return Err(self.refuse(format!(
                         "the global state has [{other}], which this node does not know; update it, \

@@ -162,6 +162,7 @@ impl Snapshotting {
             BTreeMap::from([
                 ("templates".to_owned(), json!(state.templates)),
                 ("components".to_owned(), json!(state.components)),
+                ("policies".to_owned(), json!(state.policies)),
             ])
         });
         let description = Description {

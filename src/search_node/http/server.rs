@@ -177,8 +177,6 @@ fn takes_long(request: &Request) -> bool {
         "_update_by_query",
         "_reindex",
         "_forcemerge",
-        "_restore",
-        "_verify_integrity",
     ];
     let snapshots = request
         .path

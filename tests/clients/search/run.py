@@ -57,8 +57,6 @@ class Place:
         """A client as anybody would make it."""
         if not how:
             how = {"basic_auth": (user or self.user, self.password)}
-        if self.ca:
-            how["ca_certs"] = self.ca
         return elasticsearch.Elasticsearch(self.url, request_timeout=60, **how)
 
 
