@@ -26,12 +26,15 @@ fn the_official_client_works_and_the_table_of_the_api_is_what_it_found() {
     let python = std::env::var("LUCID_TEST_PYTHON")
         .expect("LUCID_TEST_PYTHON is not set: run the tests with ./scripts/test");
     let dir = tempfile::tempdir().unwrap();
+    let repositories = dir.path().join("repositories");
     let node = Node::start(dir.path());
     let table = dir.path().join("table.md");
     let output = Command::new(python)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(project("tests/clients/search/run.py"))
         .args([node.base.as_str(), "boss", PASSWORD])
+        .arg("--repository")
+        .arg(&repositories)
         .arg("--table")
         .arg(&table)
         .output()

@@ -39,6 +39,8 @@ const ELSEWHERE: &[&str] = &[
     "min_score",
     "retry_failed",
     "slices",
+    "source",
+    "source_content_type",
     "stats",
     "stored_fields",
     "suggest_field",
