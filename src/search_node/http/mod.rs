@@ -5,6 +5,7 @@ mod bulk;
 mod cat;
 mod coding;
 mod documents;
+mod elsewhere;
 mod indices;
 mod info;
 mod keys;
