@@ -7,6 +7,7 @@ mod cat;
 mod cat_snapshots;
 mod coding;
 mod documents;
+mod elsewhere;
 mod indices;
 mod info;
 mod keys;

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::elsewhere;
 use crate::search_node::cluster::Lenience;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
@@ -23,30 +24,6 @@ const COMMON: &[&str] = &[
     "master_timeout",
     "pretty",
     "timeout",
-];
-
-/// Parameters that Elasticsearch has for some request and this node has for none.
-const ELSEWHERE: &[&str] = &[
-    "copy_settings",
-    "dry_run",
-    "explain",
-    "fields",
-    "full_id",
-    "force_synthetic_source",
-    "help",
-    "include_segment_file_sizes",
-    "min_compatible_shard_node",
-    "min_score",
-    "retry_failed",
-    "slices",
-    "stats",
-    "stored_fields",
-    "suggest_field",
-    "suggest_mode",
-    "suggest_size",
-    "suggest_text",
-    "terminate_after",
-    "ts",
 ];
 
 /// A request, read.
@@ -134,20 +111,19 @@ pub(super) fn read_uri(
 impl Request {
     /// Refuses parameters that are neither common nor in `known`.
     pub(crate) fn known(&self, known: &[&str]) -> Outcome<()> {
-        let unknown: Vec<String> = self
+        let unknown: Vec<&str> = self
             .params
             .keys()
-            .filter(|key| !COMMON.contains(&key.as_str()) && !known.contains(&key.as_str()))
-            .map(|key| format!("[{key}]"))
+            .map(String::as_str)
+            .filter(|key| !COMMON.contains(key) && !known.contains(key))
             .collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let elsewhere = |key: &String| ELSEWHERE.iter().any(|name| *key == format!("[{name}]"));
-        if unknown.iter().all(elsewhere) {
+        if unknown.iter().all(|key| elsewhere::has(key)) {
             return Err(Failure::unsupported(format!(
                 "{} of [/{}]",
-                unknown.join(", "),
+                listed(&unknown),
                 self.path.join("/")
             )));
         }
@@ -155,7 +131,7 @@ impl Request {
             "request [/{}] contains unrecognized parameter{}: {}",
             self.path.join("/"),
             if unknown.len() == 1 { "" } else { "s" },
-            unknown.join(", ")
+            listed(&unknown)
         )))
     }
 
@@ -263,6 +239,10 @@ impl Request {
         };
         Ok((status, JSON, bytes))
     }
+}
+
+fn listed(names: &[&str]) -> String {
+    format!("[{}]", names.join("], ["))
 }
 
 /// What wildcards mean, and what happens to names that are not there, by parameters.

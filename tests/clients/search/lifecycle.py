@@ -46,8 +46,8 @@ def an_alias_rolls_over(t):
 def conditions_of_a_rollover(t):
     alias = _series(t, "logs")
     t.es.index(index=alias, document={"n": 1}, refresh=True)
-    done = t.es.indices.rollover(alias=alias, conditions={"max_docs": 5, "max_age": "7d"})
-    has(done.body, {"rolled_over": False, "conditions": {"[max_docs: 5]": False, "[max_age: 7d]": False}})
+    done = t.es.indices.rollover(alias=alias, conditions={"max_docs": 5, "max_age": "7d", "max_primary_shard_size": "50gb", "max_primary_shard_docs": 9})
+    has(done.body, {"rolled_over": False, "conditions": {"[max_docs: 5]": False, "[max_age: 7d]": False, "[max_primary_shard_size: 50gb]": False, "[max_primary_shard_docs: 9]": False}})
     same(t.es.indices.exists(index=f"{alias}-000002").body, False)
     done = t.es.indices.rollover(alias=alias, conditions={"max_docs": 1}, dry_run=True)
     has(done.body, {"acknowledged": False, "rolled_over": False, "dry_run": True, "conditions": {"[max_docs: 1]": True}})
@@ -55,7 +55,7 @@ def conditions_of_a_rollover(t):
     done = t.es.indices.rollover(alias=alias, conditions={"max_docs": 1, "max_size": "50gb"})
     has(done.body, {"rolled_over": True, "conditions": {"[max_docs: 1]": True, "[max_size: 50gb]": False}})
     done = t.es.indices.rollover(alias=alias, conditions={"max_age": "0s", "min_docs": 1})
-    has(done.body, {"rolled_over": False})
+    has(done.body, {"rolled_over": False, "conditions": {"[max_age: 0s]": True, "[min_docs: 1]": False}})
 
 
 @works("POST /{alias}/_rollover/{index}", "`settings`, `mappings`, `aliases`", "400 for an alias of several indices without a write index, and for an index")
@@ -104,7 +104,7 @@ def _action(phase, action, body):
 
 
 for phase, action, body in (("hot", "shrink", {"number_of_shards": 1}), ("hot", "searchable_snapshot", {"snapshot_repository": "r"}), ("hot", "downsample", {"fixed_interval": "1h"}), ("warm", "migrate", {}), ("hot", "unfollow", {}), ("delete", "wait_for_snapshot", {"policy": "p"})):
-    refused("PUT /_ilm/policy/{name}", f"action `{action}` in `{phase}`", action)(_action(phase, action, body))
+    refused("PUT /_ilm/policy/{name}", f"action: {action}", action)(_action(phase, action, body))
 
 refused("PUT /_ilm/policy/{name}", "phase `frozen`", "frozen")(lambda t: t.es.ilm.put_lifecycle(name=t.name("p"), policy={"phases": {"frozen": {"actions": {}}}}))
 
@@ -154,14 +154,16 @@ def a_step_may_be_skipped(t):
     _wait(lambda: not t.es.indices.exists(index=index), "not deleted")
 
 
-@works("PUT /_cluster/settings", "`persistent`, `transient`, `null`, patterns", "`indices.lifecycle.poll_interval`, `cluster.indices.…`: the ones that the node has; others 400")
+@works("PUT /_cluster/settings", "`persistent`, `transient`, `null`, patterns", "those that the node has, such as `indices.lifecycle.poll_interval`; others are refused with 400")
 @works("GET /_cluster/settings", "`flat_settings`, `include_defaults`")
 def settings_of_the_cluster(t):
     key = "indices.lifecycle.poll_interval"
     t.cleanup(lambda: t.es.cluster.put_settings(persistent={key: None}))
     same(t.es.cluster.put_settings(persistent={key: "5m"}).body, {"acknowledged": True, "persistent": {"indices": {"lifecycle": {"poll_interval": "5m"}}}, "transient": {}})
     same(t.es.cluster.get_settings(flat_settings=True).body, {"persistent": {key: "5m"}, "transient": {}})
-    t.es.cluster.put_settings(persistent={"indices.lifecycle.*": None})
+    t.es.cluster.put_settings(transient={key: "3m"})
+    same(t.es.cluster.get_settings(flat_settings=True).body, {"persistent": {key: "5m"}, "transient": {key: "3m"}})
+    t.es.cluster.put_settings(persistent={"indices.lifecycle.*": None}, transient={key: None})
     same(t.es.cluster.get_settings().body, {"persistent": {}, "transient": {}})
     same(t.es.cluster.get_settings(flat_settings=True, include_defaults=True)["defaults"][key], "10m")
     fails(lambda: t.es.cluster.put_settings(persistent={"nonsense.setting": 1}), 400, "illegal_argument_exception", "nonsense.setting")

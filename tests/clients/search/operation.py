@@ -54,7 +54,7 @@ def why_a_copy_waits(t):
     has(found, {"shard": 0, "primary": False, "current_state": "unassigned"})
 
 
-@partly("GET /_nodes", "", "name, address, roles, version; other parts are not there")
+@partly("GET /_nodes", "", "name, address, roles, version; other parts are not there, nor `publish_address`, so that clients that sniff find nothing: leave `sniff_on_start` off")
 @partly("GET /_nodes/stats", "", "documents, memory, log, free space; other parts are not there")
 def nodes(t):
     nodes = t.es.nodes.info()

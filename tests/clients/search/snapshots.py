@@ -52,6 +52,8 @@ def snapshots(t):
         holds(time.monotonic() < end, "it does not end")
         time.sleep(0.05)
     same([one["snapshot"] for one in t.es.snapshot.get(repository=repository, snapshot="_all")["snapshots"]], ["one", "two"])
+    brief = t.es.snapshot.get(repository=repository, snapshot="one", verbose=False)["snapshots"][0]
+    same((brief["snapshot"], "metadata" in brief), ("one", False))
     same([one["snapshot"] for one in t.es.snapshot.get(repository=repository, snapshot="t*")["snapshots"]], ["two"])
     same(t.es.snapshot.get(repository=repository, snapshot="_current")["snapshots"], [])
     fails(lambda: t.es.snapshot.get(repository=repository, snapshot="no"), 404, "snapshot_missing_exception", f"[{repository}:no] is missing")
