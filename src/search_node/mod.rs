@@ -9,6 +9,9 @@ mod analysis;
 mod cluster;
 mod dates;
 mod failure;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod json;
 mod mapping;

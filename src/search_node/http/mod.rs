@@ -4,6 +4,8 @@ mod analyze;
 mod bulk;
 mod cat;
 mod documents;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod indices;
 mod info;
 mod keys;
