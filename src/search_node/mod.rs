@@ -10,6 +10,9 @@ mod certificate;
 mod cluster;
 mod dates;
 mod failure;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod json;
 mod lifecycle;

@@ -8,6 +8,8 @@ mod cat_snapshots;
 mod coding;
 mod documents;
 mod elsewhere;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod indices;
 mod info;
 mod keys;

@@ -234,6 +234,23 @@ fn damaged(path: &Path, what: &str) -> io::Error {
     )
 }
 
+/// Reads `bytes` as a table of contents with the right checksum: whatever it says, all parts lie
+/// within the file.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let head = [HEAD.as_slice(), &VERSION.to_le_bytes()].concat();
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let crc = crc32fast::hash(bytes);
+    let tail = [&length.to_le_bytes(), &crc.to_le_bytes(), TAIL.as_slice()].concat();
+    let parts = 1 << 10;
+    let end = parts + bytes.len() as u64;
+    assert_eq!(table_start(&head, &tail, end), Some(parts));
+    for part in table_of(bytes, &tail, parts).into_iter().flatten() {
+        let (from, to) = part.range();
+        assert!(from <= to && to as u64 <= parts);
+    }
+}
+
 /// Collects what tantivy writes.
 struct Part2Memory {
     files: Files,

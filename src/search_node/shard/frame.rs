@@ -8,6 +8,9 @@ const PACK_FROM: usize = 1024;
 /// A frame larger than this is none.
 const MAX_FRAME: usize = 1 << 30;
 
+/// No byte of a packed content stands for more bytes.
+const MAX_RATIO: usize = 255;
+
 /// One write as it stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Operation<'a> {
@@ -149,8 +152,9 @@ fn next(bytes: &[u8], chain: u32) -> Option<(&[u8], u32, &[u8])> {
 }
 
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
-    let (size, _) = packed.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*size) as usize > MAX_FRAME {
+    let (size, content) = packed.split_first_chunk::<4>()?;
+    let size = u32::from_le_bytes(*size) as usize;
+    if size > MAX_FRAME || size > content.len().saturating_mul(MAX_RATIO) {
         return None;
     }
     lz4_flex::block::decompress_size_prepended(packed).ok()
@@ -189,6 +193,25 @@ fn parse(payload: &[u8]) -> Option<Frame<'_>> {
 fn get(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// Reads `bytes` as a file of the log, as the content of a frame and as a packed one; a content
+/// that is read must be what is written for it.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    read_all(bytes, |_| ());
+    for payload in [Some(bytes.to_vec()), unpack(bytes)].into_iter().flatten() {
+        let Some(frame) = parse(&payload) else {
+            continue;
+        };
+        let mut again = Payload::new(frame.index);
+        frame.operations.iter().for_each(|op| again.push(op));
+        assert_eq!(again.bytes(), payload);
+        let (sealed, _) = seal(0, &payload);
+        let mut frames = 0;
+        assert_eq!(read_all(&sealed, |_| frames += 1), sealed.len());
+        assert_eq!(frames, 1);
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +271,15 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             count(&bytes);
         }
+    }
+
+    #[test]
+    fn memory_is_taken_for_what_a_packed_content_can_hold_alone() {
+        let zeros = vec![0; 1 << 20];
+        let packed = lz4_flex::block::compress_prepend_size(&zeros);
+        assert_eq!(unpack(&packed), Some(zeros));
+        let boast = [&(1u32 << 29).to_le_bytes()[..], &packed[4..]].concat();
+        assert_eq!(unpack(&boast), None);
     }
 
     #[test]

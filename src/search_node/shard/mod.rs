@@ -37,6 +37,13 @@ use writer::{Lately, Writer};
 /// Operations that are applied under one hold of the lock, so that reads come between.
 const CHUNK: usize = 64;
 
+/// Reads `bytes` as the log and a table of contents are read.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    frame::fuzz(bytes);
+    files::fuzz(bytes);
+}
+
 /// Counted since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
