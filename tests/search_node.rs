@@ -474,3 +474,101 @@ fn a_supervised_node_is_ready_serves_its_uri_and_comes_back_after_kill_9() {
     assert_eq!(get(&runtime, &before, "").0, 401);
     appliance.stop();
 }
+
+#[test]
+fn the_best_hits_are_the_same_whether_all_are_counted_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call(
+        "PUT",
+        "/a",
+        json!({"settings": {"refresh_interval": -1}, "mappings": {"properties": {
+            "t": {"type": "text"}, "k": {"type": "keyword"},
+            "parts": {"type": "nested", "properties": {"n": {"type": "integer"}}}
+        }}}),
+    );
+    // Words of very different frequency, in texts of different length, in several segments, with
+    // documents replaced and deleted since.
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    for round in 0..6 {
+        let mut lines = String::new();
+        for number in 0..3000 {
+            let length = 1 + random(30);
+            let words: Vec<String> = (0..length)
+                .map(|_| format!("w{}", random(40) * random(40) / 40))
+                .collect();
+            let id = if number % 10 == 0 {
+                number
+            } else {
+                round * 3000 + number
+            };
+            let doc = json!({"t": words.join(" "), "k": format!("k{}", number % 2), "parts": [{"n": number}]});
+            lines += &format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{doc}\n");
+            if number % 50 == 7 {
+                lines += &format!("{{\"delete\":{{\"_id\":\"{}\"}}}}\n", number / 2);
+            }
+        }
+        let (status, _) = node
+            .send("boss", "POST", "/a/_bulk?refresh=true", Some(lines))
+            .unwrap();
+        assert_eq!(status, 200);
+    }
+    let mut pruned = 0;
+    for query in [
+        json!({"match": {"t": "w0"}}),
+        json!({"match": {"t": "w0 w1"}}),
+        json!({"match": {"t": "w0 w30 w2 w7"}}),
+        json!({"match": {"t": {"query": "w0 w1", "operator": "and"}}}),
+        json!({"match": {"t": {"query": "w0 w1 w2", "minimum_should_match": 2}}}),
+        json!({"term": {"k": "k1"}}),
+        json!({"bool": {"should": [{"match": {"t": "w0"}}, {"match": {"t": {"query": "w3", "boost": 3}}}]}}),
+        json!({"bool": {"must": [{"match": {"t": "w0 w1"}}], "must_not": [{"term": {"k": "k0"}}]}}),
+        json!({"match_all": {}}),
+    ] {
+        for (from, size) in [(0, 10), (5, 40)] {
+            let ask = |track: Value| {
+                let body = json!({
+                    "query": query, "from": from, "size": size, "track_total_hits": track, "_source": false
+                });
+                node.call("POST", "/a/_search", body)
+            };
+            let all = ask(json!(true));
+            for track in [json!(500), json!(false)] {
+                let some = ask(track.clone());
+                let close =
+                    |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-5;
+                let (all, some) = (&all["hits"], &some["hits"]);
+                let (wanted, found) = (
+                    all["hits"].as_array().unwrap(),
+                    some["hits"].as_array().unwrap(),
+                );
+                assert_eq!(found.len(), wanted.len(), "{query}");
+                for (a, b) in wanted.iter().zip(found) {
+                    assert!(
+                        a["_id"] == b["_id"] && close(&a["_score"], &b["_score"]),
+                        "{query} {track}: {a} {b}"
+                    );
+                }
+                assert!(close(&all["max_score"], &some["max_score"]), "{query}");
+                let total = all["total"]["value"].as_u64().unwrap();
+                if track == json!(500) && total > 500 {
+                    assert_eq!(
+                        some["total"],
+                        json!({"value": 500, "relation": "gte"}),
+                        "{query}"
+                    );
+                    pruned += 1;
+                } else if track == json!(500) {
+                    assert_eq!(some["total"]["value"], total, "{query}");
+                }
+            }
+        }
+    }
+    assert!(pruned >= 10, "{pruned}");
+}

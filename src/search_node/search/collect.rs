@@ -10,14 +10,14 @@ use tantivy::{DocId, TERMINATED};
 use super::keys::KeyReader;
 use super::request::Request;
 use super::sort::{SortSpec, SortValue};
-use super::{Source, fetch};
+use super::{Source, fetch, prune};
 use crate::search_node::aggs::{Aggs, Host, Matches, Partial};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::query::{Built, Context, TIMED_OUT};
 use crate::search_node::shard::{Bits, Part, View};
 
 /// Documents between two looks at the clock.
-const CLOCK_EVERY: u32 = 4096;
+pub(super) const CLOCK_EVERY: u32 = 4096;
 
 /// Where a hit is, and by what it is ordered.
 #[derive(Debug, Clone)]
@@ -130,6 +130,19 @@ pub(super) fn collect(
     };
     let weight = query.weight(scoring).map_err(timed)?;
     let keep = request.from.saturating_add(request.size);
+    if after.is_none()
+        && let Some(least) = prune::more_than_counted(request, query.as_ref(), view, found.total)?
+    {
+        let best = prune::best(number, view, weight.as_ref(), keep, context)?;
+        found.total += least;
+        let top = best.iter().map(|place| place.score).max_by(f32::total_cmp);
+        if top > found.max_score {
+            found.max_score = top;
+        }
+        found.best.extend(best);
+        trim(&mut found.best, keep, &request.sort);
+        return Ok(());
+    }
     let search_after = read_after(request, context)?;
     // The number of a document over the whole search; a segment has less than 2^31.
     let mut base = (number as u64) << 40;
@@ -331,7 +344,7 @@ fn timeout() -> Failure {
     )
 }
 
-fn timed(error: tantivy::TantivyError) -> Failure {
+pub(super) fn timed(error: tantivy::TantivyError) -> Failure {
     match &error {
         tantivy::TantivyError::InternalError(why) if why == TIMED_OUT => timeout(),
         _ => error.into(),

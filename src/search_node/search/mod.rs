@@ -5,6 +5,7 @@ mod contexts;
 mod fetch;
 mod highlight;
 mod keys;
+mod prune;
 mod request;
 mod sort;
 mod suggestions;
