@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tantivy::query::{BooleanQuery, ConstScoreQuery, EnableScoring, Weight};
-use tantivy::{DocId, TERMINATED};
+use tantivy::{DocId, Score};
 
 use super::keys::KeyReader;
 use super::request::Request;
@@ -166,43 +166,37 @@ pub(super) fn collect(
         };
         let mut best: Vec<Place> = Vec::new();
         let mut matched: (Vec<DocId>, Vec<f32>) = Default::default();
-        let mut scorer = weight.scorer(&part.segment.reader, 1.0).map_err(timed)?;
-        let mut doc = scorer.doc();
         let mut seen = 0u32;
-        while doc != TERMINATED {
+        go_through(weight.as_ref(), part, with_scores, |doc, score| {
             seen += 1;
             if seen.is_multiple_of(CLOCK_EVERY) {
                 check(context.deadline)?;
             }
-            if !part.roots.contains(doc) {
-                doc = scorer.advance();
-                continue;
+            if !part.roots.contains(doc) || request.min_score.is_some_and(|least| score < least) {
+                return Ok(());
             }
-            let score = if with_scores { scorer.score() } else { 0.0 };
-            if request.min_score.is_none_or(|least| score >= least) {
-                if request.aggs.is_some() {
-                    matched.0.push(doc);
-                    if needs_scores {
-                        matched.1.push(score);
-                    }
-                }
-                if post.as_ref().is_none_or(|post| post.contains(doc)) {
-                    found.total += 1;
-                    if found.max_score.is_none_or(|best| score > best) {
-                        found.max_score = Some(score);
-                    }
-                    let place = Candidate {
-                        number,
-                        at,
-                        doc,
-                        score,
-                        readers: &readers,
-                    };
-                    place.offer(request, keep, search_after.as_deref(), after, &mut best)?;
+            if request.aggs.is_some() {
+                matched.0.push(doc);
+                if needs_scores {
+                    matched.1.push(score);
                 }
             }
-            doc = scorer.advance();
-        }
+            if post.as_ref().is_some_and(|post| !post.contains(doc)) {
+                return Ok(());
+            }
+            found.total += 1;
+            if found.max_score.is_none_or(|best| score > best) {
+                found.max_score = Some(score);
+            }
+            let place = Candidate {
+                number,
+                at,
+                doc,
+                score,
+                readers: &readers,
+            };
+            place.offer(request, keep, search_after.as_deref(), after, &mut best)
+        })?;
         trim(&mut best, keep, &request.sort);
         for mut place in best {
             place.keys = readers
@@ -228,6 +222,31 @@ pub(super) fn collect(
         });
     }
     Ok(())
+}
+
+/// Calls `visit` for every document of `part` that `weight` finds, deleted ones included, with its
+/// score or 0. Tantivy's own loops are several times faster than asking a scorer for the next.
+fn go_through(
+    weight: &dyn Weight,
+    part: &Part,
+    with_scores: bool,
+    mut visit: impl FnMut(DocId, Score) -> Outcome<()>,
+) -> Outcome<()> {
+    // The loops cannot be left: after a failure they run on without work.
+    let mut result = Ok(());
+    let mut each = |doc, score| {
+        if result.is_ok() {
+            result = visit(doc, score);
+        }
+    };
+    let reader = &part.segment.reader;
+    if with_scores {
+        weight.for_each(reader, &mut each).map_err(timed)?;
+    } else {
+        let mut some = |docs: &[DocId]| docs.iter().for_each(|doc| each(*doc, 0.0));
+        weight.for_each_no_score(reader, &mut some).map_err(timed)?;
+    }
+    result
 }
 
 fn read_after(request: &Request, context: &Context<'_>) -> Outcome<Option<Vec<SortValue>>> {
@@ -360,15 +379,13 @@ fn silent_weight(context: &Context<'_>, view: &View, query: &Value) -> Outcome<B
 
 /// Documents of `part` that `weight` finds, instances of nested objects included.
 fn documents(weight: &dyn Weight, part: &Part) -> Outcome<Bits> {
-    let mut scorer = weight.scorer(&part.segment.reader, 1.0).map_err(timed)?;
     let mut bits = Bits::empty(part.segment.max_doc());
-    let mut doc = scorer.doc();
-    while doc != TERMINATED {
+    go_through(weight, part, false, |doc, _| {
         if part.live.contains(doc) {
             bits.insert(doc);
         }
-        doc = scorer.advance();
-    }
+        Ok(())
+    })?;
     Ok(bits)
 }
 
