@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use common::search::Node;
@@ -509,9 +510,9 @@ fn the_best_hits_are_the_same_whether_all_are_counted_or_not() {
                 round * 3000 + number
             };
             let doc = json!({"t": words.join(" "), "k": format!("k{}", number % 2), "parts": [{"n": number}]});
-            lines += &format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{doc}\n");
+            writeln!(lines, "{{\"index\":{{\"_id\":\"{id}\"}}}}\n{doc}").unwrap();
             if number % 50 == 7 {
-                lines += &format!("{{\"delete\":{{\"_id\":\"{}\"}}}}\n", number / 2);
+                writeln!(lines, "{{\"delete\":{{\"_id\":\"{}\"}}}}", number / 2).unwrap();
             }
         }
         let (status, _) = node
