@@ -333,6 +333,7 @@ fn without_an_engine_the_cause_and_the_way_out_are_told() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+    write(root, "lucid.toml", "datastore.search.enabled = false\n");
     let text = refused();
     assert!(text.contains("datastore.search.enabled = true"), "{text}");
     write(root, "lucid.toml", "datastore.search.enabled = true\n");

@@ -177,6 +177,7 @@ fn a_slow_task_is_seen_sped_up_and_ended() {
     assert_eq!(shown["completed"], true, "{shown}");
     assert_eq!(shown["response"]["updated"], 200, "{shown}");
 
+    node.call("POST", "/a/_refresh", json!({}));
     let task = start("5");
     let began = Instant::now();
     let path = format!("/_tasks/{task}/_cancel?wait_for_completion=true");

@@ -39,6 +39,7 @@ const BY_QUERY: &[&str] = &[
     "expand_wildcards",
     "ignore_unavailable",
     "lenient",
+    "pipeline",
     "preference",
     "q",
     "request_cache",

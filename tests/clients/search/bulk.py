@@ -118,7 +118,7 @@ def the_helper_copies_an_index(t):
 
 @works("POST /_bulk", "compressed bodies", "`http_compress=True`")
 def bodies_may_be_compressed(t):
-    client = elasticsearch.Elasticsearch(t.place.url, basic_auth=(t.place.user, t.place.password), ca_certs=t.place.ca, http_compress=True)
+    client = elasticsearch.Elasticsearch(t.place.url, basic_auth=(t.place.user, t.place.password), http_compress=True)
     t.cleanup(client.close)
     name = t.name()
     lines = [line for n in range(500) for line in ({"index": {"_id": str(n)}}, {"text": "the same words again " * 5})]

@@ -44,7 +44,7 @@ def conflicts(t):
     error = fails(lambda: t.es.update_by_query(index=name), 409)
     has(error.body, {"version_conflicts": 1})
     same((error.body["failures"][0]["id"], error.body["failures"][0]["status"]), ("1", 409))
-    name = t.index([{"n": 1}, {"n": 2}], settings={"refresh_interval": -1})
+    name = t.index([{"n": 1}, {"n": 2}], word="again", settings={"refresh_interval": -1})
     t.es.index(index=name, id="1", document={"n": 9})
     done = t.es.delete_by_query(index=name, query=ALL, conflicts="proceed", refresh=True)
     has(done.body, {"total": 2, "deleted": 1, "version_conflicts": 1})
