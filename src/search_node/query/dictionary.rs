@@ -59,7 +59,7 @@ impl Terms {
     }
 }
 
-fn accepts<A: Automaton>(automaton: &A, term: &str) -> bool {
+pub(super) fn accepts<A: Automaton>(automaton: &A, term: &str) -> bool {
     let state = term.bytes().fold(automaton.start(), |state, byte| {
         automaton.accept(&state, byte)
     });

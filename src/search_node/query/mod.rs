@@ -1,5 +1,6 @@
 //! The query DSL: from JSON to what tantivy runs, under the mapping of one index.
 
+mod blended;
 mod compound;
 mod dictionary;
 mod fuzzy;
@@ -125,6 +126,11 @@ impl<'a> Context<'a> {
                 ),
             ));
         }
+        self.on_time()
+    }
+
+    /// Refuses to go on when the request has taken too long.
+    fn on_time(&self) -> Outcome<()> {
         if Instant::now() > self.deadline {
             return Err(Failure::new(
                 429,

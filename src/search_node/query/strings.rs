@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::compound::{best_of, combine, minimum_should_match};
 use super::dictionary::{prefix_of, regex_of, wildcard_of};
-use super::fuzzy::Fuzziness;
+use super::fuzzy::{Fuzziness, read_expansions};
 use super::params::Params;
 use super::range::Bounds;
 use super::terms::exists_path;
@@ -135,7 +135,8 @@ fn options(ctx: &Context<'_>, params: &Params<'_>) -> Outcome<Options> {
 fn fuzzy_rest(params: &Params<'_>, options: &mut Options) -> Outcome<()> {
     options.fuzziness.prefix_length = params.count("fuzzy_prefix_length")?.unwrap_or(0);
     options.fuzziness.transpositions = params.flag("fuzzy_transpositions", true)?;
-    params.ignore(&["fuzzy_max_expansions", "fuzzy_rewrite"]);
+    options.fuzziness.expansions = read_expansions(params, "fuzzy_max_expansions")?;
+    params.ignore(&["fuzzy_rewrite"]);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use tantivy::query::PhraseQuery;
 
 use super::compound::{best_of, combine, minimum_should_match};
 use super::dictionary::{beginning, prefix_of};
-use super::fuzzy::{Fuzziness, expansions, fuzzy_term, read_fuzziness};
+use super::fuzzy::{Fuzziness, fuzzy_term, read_fuzziness};
 use super::params::Params;
 use super::terms::{exact, term_query};
 use super::{Built, Context, Marked, all, boosted, field_params, none, object_of};
@@ -104,9 +104,16 @@ impl Matching {
             }
         };
         matching.minimum = params.text("minimum_should_match")?;
+        if kind == Phrase::BoolPrefix
+            && let Some(wanted @ ..50) = params.count("max_expansions")?
+        {
+            // All beginnings of words count here.
+            return Err(Failure::unsupported(format!(
+                "[max_expansions: {wanted}] of a last word"
+            )));
+        }
         matching.fuzziness = read_fuzziness(params, None)?;
         matching.lenient = params.flag("lenient", false)?;
-        expansions(params)?;
         params.ignore(&["auto_generate_synonyms_phrase_query", "fuzzy_rewrite"]);
         Ok(matching)
     }

@@ -61,13 +61,18 @@ def scores_are_bm25(t):
     near(scores(both)[0], 3 * (bm25(1, 2, average, 5, 1) + bm25(1, 2, average, 5, 2)))
 
 
-@partly(SEARCH, "query: `match`: `fuzziness`, `prefix_length`, `fuzzy_transpositions`", "each word found scores 1, the exact one too; `max_expansions` below 50 is refused")
+@works(SEARCH, "query: `match`: `fuzziness`, `prefix_length`, `fuzzy_transpositions`, `max_expansions`", "the exact word scores higher than near ones, as Lucene has it")
 def matching_with_slips(t):
     name = _texts(t)
     same(t.found(name, {"match": {"text": {"query": "lzay", "fuzziness": "AUTO"}}}), ["3"])
     same(t.found(name, {"match": {"text": {"query": "lzay", "fuzziness": 0}}}), [])
     same(t.found(name, {"match": {"text": {"query": "azy", "fuzziness": 1, "prefix_length": 1}}}), [])
     same(t.found(name, {"match": {"text": {"query": "lzay", "fuzziness": 1, "fuzzy_transpositions": False}}}), [])
+    # A rare slip is not worth more than the word.
+    name = t.index([{"text": "keyboard"}] * 9 + [{"text": "keybaord"}, {"text": "other"}], {"text": {"type": "text"}}, word="slips")
+    found = t.search(name, {"match": {"text": {"query": "keyboard", "fuzziness": "AUTO"}}})
+    same((len(ids(found)), ids(found)[-1]), (10, "10"))
+    near(scores(found)[-1], scores(found)[0] * (1 - 1 / 8))
 
 
 @works(SEARCH, "query: `match_phrase`", "`slop`, `analyzer`")
@@ -178,7 +183,7 @@ def patterns(t):
     same(scores(t.search(name, {"wildcard": {"k": {"value": "*a*", "boost": 2}}}))[0], 2.0)
 
 
-@partly(SEARCH, "query: `fuzzy`: `fuzziness`, `prefix_length`, `transpositions`", "each term found scores 1, the exact one too; `max_expansions` below 50 and `rewrite` are refused")
+@works(SEARCH, "query: `fuzzy`: `fuzziness`, `prefix_length`, `transpositions`, `max_expansions`", "`rewrite` may be `constant_score` alone")
 def near_terms(t):
     name = t.index([{"k": "house"}, {"k": "mouse"}, {"k": "horse"}], {"k": {"type": "keyword"}})
     same(set(t.found(name, {"fuzzy": {"k": "house"}})), {"1", "2", "3"})
@@ -186,6 +191,10 @@ def near_terms(t):
     same(set(t.found(name, {"fuzzy": {"k": {"value": "hosue", "fuzziness": 1}}})), {"1"})
     same(t.found(name, {"fuzzy": {"k": {"value": "hosue", "fuzziness": 1, "transpositions": False}}}), [])
     same(set(t.found(name, {"fuzzy": {"k": {"value": "house", "prefix_length": 1}}})), {"1", "3"})
+    same(t.found(name, {"fuzzy": {"k": {"value": "house", "max_expansions": 1}}}), ["1"])
+    found = t.search(name, {"fuzzy": {"k": {"value": "house"}}})
+    near(scores(found)[1], scores(found)[0] * (1 - 1 / 5))
+    same(scores(t.search(name, {"fuzzy": {"k": {"value": "house", "rewrite": "constant_score", "boost": 2}}})), [2.0] * 3)
 
 
 @works(SEARCH, "query: `bool`", "`must`, `should`, `must_not`, `filter`, `minimum_should_match`, `boost`")
