@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Node;
 use super::resolve::Lenience;
 use super::settings::Operation;
 use super::state::{Alias, State};
+use super::{Node, now_millis};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 
@@ -132,6 +132,9 @@ impl Node {
             };
             let mut indices = Vec::new();
             for name in list(body, "index", "indices")? {
+                if verb == "remove_index" {
+                    self.check_concrete(&name)?;
+                }
                 for target in self.resolve(&name, lenience)? {
                     // An alias stands for its indices only where the action may take it so.
                     target.index.check(Operation::Metadata)?;
@@ -185,6 +188,24 @@ impl Node {
             }
             Ok(())
         })
+    }
+
+    /// Refuses to delete by anything but the name of an index: a slip must not reach everything.
+    fn check_concrete(&self, name: &str) -> Outcome<()> {
+        let name = names::dated(name, now_millis())?;
+        if name.contains(['*', ',']) || matches!(&*name, "" | "_all") {
+            return Err(Failure::illegal(
+                "Wildcard expressions or all indices are not allowed; name the indices",
+            ));
+        }
+        let mut entries = self.read().state.indices.clone().into_values();
+        if entries.any(|entry| entry.aliases.contains_key(&*name)) {
+            return Err(Failure::illegal(format!(
+                "The provided expression [{name}] matches an alias, specify the corresponding \
+                 concrete indices instead."
+            )));
+        }
+        Ok(())
     }
 
     /// Takes aliases that match `patterns` from `indices`.

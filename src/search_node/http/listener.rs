@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{self, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +21,10 @@ const MAX_REMOTE: usize = 256;
 
 /// How long a client takes to say hello at most.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// After so many seconds of silence the other end is asked whether it is there, four times in as
+/// long again; for twice as long it may leave what was sent to it without a receipt.
+const KEEP_IDLE: u32 = 60;
 
 /// First byte of a TLS connection: a handshake record (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 0x16;
@@ -73,6 +78,16 @@ fn is_local(stream: &TcpStream, peer: SocketAddr) -> bool {
     let here = stream.local_addr().map(|here| here.ip().to_canonical());
     let there = peer.ip().to_canonical();
     there.is_loopback() || here.is_ok_and(|here| here == there)
+}
+
+/// Has the kernel end a connection whose other end is gone without a word, such as a machine that
+/// was switched off: it would keep its place until a restart.
+fn watch_over(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &KEEP_IDLE)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &(KEEP_IDLE / 4))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &4)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &(2 * KEEP_IDLE * 1000))
 }
 
 /// Waits for the first byte, and goes on as it says.
@@ -131,6 +146,8 @@ impl axum::serve::Listener for Listener {
                         };
                         let place = if is_local(&stream, peer) {
                             None
+                        } else if watch_over(&stream).is_err() {
+                            continue;
                         } else if let Ok(place) = Arc::clone(&self.remote).try_acquire_owned() {
                             Some(place)
                         } else {

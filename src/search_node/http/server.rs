@@ -8,12 +8,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::coding::Coding;
 use super::listener::Listener;
 use super::request::{Reply, Request, read_uri};
-use super::security::{Identity, Users};
+use super::security::{Identity, Role, Users};
 use super::{blocking, route};
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
@@ -26,6 +26,15 @@ const AT_ONCE: usize = 8;
 
 /// Requests at work at once that may take long; more wait.
 const LONG_AT_ONCE: usize = 8;
+
+/// Requests at once that wait for a refresh or a task; more wait for their turn.
+const WAIT_AT_ONCE: usize = 128;
+
+/// Requests of administrators at work beside all others.
+const KEPT_AT_ONCE: usize = 2;
+
+/// Bodies up to this size, in KiB, never keep an administrator waiting.
+const SMALL_KIB: u32 = 64;
 
 /// Requests that wait at most; beyond that they are refused with 429.
 const WAITING: usize = 1000;
@@ -47,6 +56,10 @@ pub(crate) struct Service {
     places: Semaphore,
     /// Places of requests that may take long: the others do not wait for them.
     long_places: Semaphore,
+    /// Places of requests that wait for something.
+    waiting_places: Semaphore,
+    /// Places of administrators when all others are taken.
+    kept_places: Semaphore,
     queue: Semaphore,
 }
 
@@ -61,6 +74,8 @@ impl Service {
             hashing: Semaphore::new(1),
             places: Semaphore::new(AT_ONCE),
             long_places: Semaphore::new(LONG_AT_ONCE),
+            waiting_places: Semaphore::new(WAIT_AT_ONCE),
+            kept_places: Semaphore::new(KEPT_AT_ONCE),
             queue: Semaphore::new(WAITING),
         }
     }
@@ -154,18 +169,36 @@ async fn read_and_route(
         Ok(read) => read,
         Err(failure) => return (Err(failure), None),
     };
-    if takes_long(&request) {
-        let place = tokio::time::timeout(REQUEST_LIMIT, service.long_places.acquire()).await;
+    let apart = match (takes_long(&request), only_waits(&request)) {
+        (true, _) => Some(&service.long_places),
+        (_, true) => Some(&service.waiting_places),
+        _ => None,
+    };
+    if let Some(places) = apart {
+        let place = tokio::time::timeout(REQUEST_LIMIT, places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return (Err(overloaded()), None);
         };
-        return (route(&service.node, &request).await, Some(request));
+        if takes_long(&request) {
+            return (route(&service.node, &request).await, Some(request));
+        }
+        let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
+        return (result.unwrap_or_else(|_| Err(too_slow())), Some(request));
     }
-    let Ok(_place) = service.places.acquire().await else {
-        return (Err(overloaded()), None);
+    let _place = match place(service, &request).await {
+        Ok(place) => place,
+        Err(failure) => return (Err(failure), None),
     };
     let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
     (result.unwrap_or_else(|_| Err(too_slow())), Some(request))
+}
+
+/// Whether a request waits most of its time, for a refresh or the end of a task: its place is no
+/// place at work.
+fn only_waits(request: &Request) -> bool {
+    let task = request.path.first().is_some_and(|first| first == "_tasks");
+    let waits = |name: &str| matches!(request.param(name), Some("" | "true"));
+    request.param("refresh") == Some("wait_for") || task && waits("wait_for_completion")
 }
 
 /// Whether a request goes over as many documents as there are: it has no time limit, and is
@@ -247,15 +280,56 @@ async fn read(
         length => length,
     });
     let room = u32::try_from(room).unwrap_or(u32::MAX);
-    let room = service.bodies.acquire_many(room).await;
-    let room = room.map_err(|_| overloaded())?;
+    let mut room = room_for_body(service, &request, room).await?;
     let max = service.max_body;
     let body = to_bytes(body, max).await.map_err(|_| too_long(max))?;
     request.body = match coding {
         Coding::Plain => body,
         _ => blocking(move || coding.decode(body, max)).await?,
     };
+    // What it turned out not to take is for others.
+    let used = u32::try_from(kib(request.body.len())).unwrap_or(u32::MAX);
+    let spare = room.num_permits().saturating_sub(used as usize);
+    drop(room.split(spare));
     Ok((request, room))
+}
+
+/// Room for a body of `room` KiB; the supervisor and other administrators do not wait for small
+/// ones.
+async fn room_for_body<'a>(
+    service: &'a Service,
+    request: &Request,
+    room: u32,
+) -> Outcome<SemaphorePermit<'a>> {
+    let kept = is_administrator(request) && room <= SMALL_KIB;
+    let room = match service.bodies.try_acquire_many(room) {
+        Err(TryAcquireError::NoPermits) if kept => service.bodies.try_acquire_many(0),
+        Err(TryAcquireError::NoPermits) => {
+            return service
+                .bodies
+                .acquire_many(room)
+                .await
+                .map_err(|_| overloaded());
+        }
+        other => other,
+    };
+    room.map_err(|_| overloaded())
+}
+
+/// Whether it comes from an account that may do everything, as the supervisor's.
+fn is_administrator(request: &Request) -> bool {
+    request.role == Role::Admin && !request.by_key
+}
+
+/// A place to be at work. Administrators have places of their own when there is no other: the
+/// supervisor, who asks whether the node lives, must not wait for what others do.
+async fn place<'a>(service: &'a Service, request: &Request) -> Outcome<SemaphorePermit<'a>> {
+    let places = match service.places.try_acquire() {
+        Ok(place) => return Ok(place),
+        Err(_) if is_administrator(request) => &service.kept_places,
+        Err(_) => &service.places,
+    };
+    places.acquire().await.map_err(|_| overloaded())
 }
 
 /// The body has more than `max` bytes.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::blocking;
 use super::documents::{Refresh, in_index, settle};
+use crate::search_node::cluster::settings::Operation;
 use crate::search_node::cluster::{Index, Node, now_millis};
 use crate::search_node::failure::Outcome;
 use crate::search_node::search::{self, Answer, Hit, Place, Run, Source, Track};
@@ -257,6 +258,8 @@ async fn write(
     writes: Vec<Write>,
     retries: &mut u64,
 ) -> Outcome<Vec<Done>> {
+    // It may have been closed or blocked since the batch before.
+    index.check(Operation::Write)?;
     let began = Instant::now();
     while let Err(failure) = node.check_room(index) {
         if failure.status != 429 || failure.is_full() || began.elapsed() > ROOM_LIMIT {

@@ -133,7 +133,7 @@ pub(super) fn collect(
     if after.is_none()
         && let Some(least) = prune::more_than_counted(request, query.as_ref(), view, found.total)?
     {
-        let best = prune::best(number, view, weight.as_ref(), keep, context)?;
+        let best = prune::best(number, view, query.as_ref(), weight.as_ref(), keep, context)?;
         found.total += least;
         let top = best.iter().map(|place| place.score).max_by(f32::total_cmp);
         if top > found.max_score {

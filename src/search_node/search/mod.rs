@@ -33,6 +33,9 @@ pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Documents of one answer have at most so many bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// Bytes that a hit takes besides its document, about.
+const HIT: usize = 256;
+
 /// One index of a search, as it was at its beginning.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -217,9 +220,10 @@ impl Budget {
         }
     }
 
-    /// Takes the bytes of a hit's document.
+    /// Takes the bytes of a hit.
     fn take_hit(&mut self, hit: &Hit) -> Outcome<()> {
-        self.take(hit.source.as_ref().map_or(0, |source| source.get().len()))
+        let source = hit.source.as_ref().map_or(0, |source| source.get().len());
+        self.take(HIT + hit.index.len() + hit.id.len() + source)
     }
 
     /// Takes the bytes of one document.

@@ -6,7 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use tantivy::query::{BooleanQuery, Occur, Query, TermQuery, Weight};
+use tantivy::query::{Bm25StatisticsProvider, BooleanQuery, Occur, Query, TermQuery, Weight};
+use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, Score, Term};
 
 use super::collect::{CLOCK_EVERY, Place, check, timed};
@@ -49,11 +50,11 @@ pub(super) fn more_than_counted(
 fn is_union_of_words<'a>(query: &'a dyn Query, view: &View, terms: &mut Vec<&'a Term>) -> bool {
     if let Some(word) = query.downcast_ref::<TermQuery>() {
         let schema = view.searcher().schema();
-        let record = schema.get_field_entry(word.term().field()).field_type();
+        let field = schema.get_field_entry(word.term().field());
         terms.push(word.term());
-        return record
-            .index_record_option()
-            .is_some_and(tantivy::schema::IndexRecordOption::has_freq);
+        // Blocks without lengths of their texts know no best score.
+        let record = field.field_type().index_record_option();
+        return field.has_fieldnorms() && record.is_some_and(IndexRecordOption::has_freq);
     }
     query.downcast_ref::<BooleanQuery>().is_some_and(|union| {
         union.get_minimum_number_should_match() <= 1
@@ -75,6 +76,26 @@ fn matches(part: &Part, terms: &[&Term]) -> Outcome<u64> {
     }
     let hidden = part.segment.max_doc() - part.roots.count();
     Ok(u64::from(most.saturating_sub(hidden)))
+}
+
+/// By how much a score may be above what a block of `part` promises: blocks keep the one of their
+/// documents that is best by the average length of their segment, and scores are worked out with
+/// the average of all segments.
+fn slack(part: &Part, view: &View, terms: &[&Term]) -> Outcome<Score> {
+    let mut widest: f64 = 1.0;
+    for term in terms {
+        let here = part.segment.reader.inverted_index(term.field())?;
+        let here = here.total_num_tokens() as f64 / f64::from(part.segment.max_doc().max(1));
+        let all =
+            view.total_num_tokens(term.field())? as f64 / view.total_num_docs()?.max(1) as f64;
+        if here > 0.0 && all > 0.0 {
+            widest = widest.max(here / all).max(all / here);
+        }
+    }
+    // A little more for what is lost in adding up.
+    #[allow(clippy::cast_possible_truncation)]
+    let widest = (widest * 1.00001) as Score;
+    Ok(widest)
 }
 
 /// A document among the best.
@@ -108,21 +129,28 @@ impl PartialOrd for Kept {
 pub(super) fn best(
     number: usize,
     view: &View,
+    query: &dyn Query,
     weight: &dyn Weight,
     keep: usize,
     context: &Context<'_>,
 ) -> Outcome<Vec<Place>> {
-    let mut heap: BinaryHeap<Kept> = BinaryHeap::with_capacity(keep.saturating_add(1));
+    let mut terms = Vec::new();
+    is_union_of_words(query, view, &mut terms);
+    let mut heap: BinaryHeap<Kept> = BinaryHeap::new();
     for (at, part) in view.parts.iter().enumerate() {
+        let slack = slack(part, view, &terms)?;
+        // Scores of a union depend, in their last digits, on the order in which they are added;
+        // this one adds in the order in which all are gone through.
+        let mut exact = weight.scorer(&part.segment.reader, 1.0).map_err(timed)?;
         let mut seen = 0u32;
         let mut late: Option<Failure> = None;
         let least = |heap: &BinaryHeap<Kept>| match heap.peek() {
-            Some(worst) if heap.len() >= keep => worst.score,
+            Some(worst) if heap.len() >= keep => worst.score / slack,
             _ => Score::MIN,
         };
         let from = least(&heap);
         weight
-            .for_each_pruning(from, &part.segment.reader, &mut |doc, score| {
+            .for_each_pruning(from, &part.segment.reader, &mut |doc, _| {
                 seen += 1;
                 if late.is_none() && seen.is_multiple_of(CLOCK_EVERY) {
                     late = check(context.deadline).err();
@@ -132,6 +160,10 @@ pub(super) fn best(
                     return Score::MAX;
                 }
                 if part.roots.contains(doc) {
+                    if exact.doc() < doc {
+                        exact.seek(doc);
+                    }
+                    let score = exact.score();
                     heap.push(Kept {
                         score,
                         part: at,
