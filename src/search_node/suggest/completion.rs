@@ -78,6 +78,7 @@ pub(super) fn run(
         }
     }
     best.trim();
+    work.keep(best.choices.len())?;
     Ok(best.choices)
 }
 

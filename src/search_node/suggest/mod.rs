@@ -23,6 +23,9 @@ use parse::Kind;
 /// Words of one request that others are looked for, at most: each walks the dictionaries.
 const MAX_WORDS: usize = 1000;
 
+/// Suggestions of one request at most, each of some hundred bytes.
+const MAX_KEPT: usize = 100_000;
+
 /// Terms between two looks at the clock.
 const CLOCK_EVERY: u32 = 256;
 
@@ -64,6 +67,7 @@ impl Suggest {
         let mut work = Work {
             clock,
             words: MAX_WORDS,
+            kept: MAX_KEPT,
         };
         let one = |suggestion: &'s parse::Suggestion| {
             let found = match &suggestion.kind {
@@ -98,6 +102,8 @@ impl Asked<'_> {
 struct Work {
     clock: Clock,
     words: usize,
+    /// Suggestions that may still be kept until the answer.
+    kept: usize,
 }
 
 impl Work {
@@ -110,6 +116,21 @@ impl Work {
             ))
         })?;
         self.clock.check()
+    }
+
+    /// Takes `count` suggestions that are kept until the answer.
+    fn keep(&mut self, count: usize) -> Outcome<()> {
+        self.kept = self.kept.checked_sub(count).ok_or_else(|| {
+            Failure::new(
+                429,
+                "circuit_breaking_exception",
+                format!(
+                    "more than {MAX_KEPT} suggestions in one request; ask with a smaller [size] or \
+                     [shard_size], or for fewer words"
+                ),
+            )
+        })?;
+        Ok(())
     }
 }
 

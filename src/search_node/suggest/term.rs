@@ -70,7 +70,9 @@ pub(super) fn run(
         let mut entries = Vec::new();
         for token in analyzer.tokens(text) {
             work.word()?;
-            entries.push(words.entry(text, &token, &mut work.clock)?);
+            let entry = words.entry(text, &token, &mut work.clock)?;
+            work.keep(entry.options.len())?;
+            entries.push(entry);
         }
         merged = Some(match merged {
             None => entries,
