@@ -165,6 +165,32 @@ fn an_index_lives_through_all_phases_from_its_rollover_on() {
 }
 
 #[test]
+fn what_is_complete_without_a_known_rollover_is_as_old_as_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call(
+        "PUT",
+        "/c-000001",
+        json!({"settings": {"index.lifecycle.name": "p", "index.lifecycle.rollover_alias": "c",
+            "index.lifecycle.indexing_complete": true}}),
+    );
+    std::thread::sleep(Duration::from_secs(2));
+    often(&node);
+    policy(
+        &node,
+        "p",
+        &json!({
+            "hot": {"actions": {"rollover": {"max_age": "1d"}}},
+            "delete": {"min_age": "1h", "actions": {"delete": {}}},
+        }),
+    );
+    let hot = at(&node, "c-000001", "hot", "complete");
+    let date = |key: &str| hot[key].as_i64().unwrap();
+    let later = date("lifecycle_date_millis") - date("index_creation_date_millis");
+    assert!(later >= 2000, "{hot}");
+}
+
+#[test]
 fn a_restart_in_the_middle_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());

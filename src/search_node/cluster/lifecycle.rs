@@ -269,11 +269,9 @@ impl Node {
         let settings = index.settings();
         let get = |key: &str| settings.flat.get(key).filter(|value| !value.is_empty());
         if get(INDEXING_COMPLETE).is_some_and(|value| value == "true") {
-            return Ok(entry
-                .rolled
-                .values()
-                .max()
-                .map_or(Performed::Done, |at| Performed::RolledOver(*at)));
+            // Without a known rollover its documents may be as new as those of its last day.
+            let at = entry.rolled.values().max().copied();
+            return Ok(Performed::RolledOver(at.unwrap_or_else(now_millis)));
         }
         let alias = get(ROLLOVER_ALIAS).ok_or_else(|| {
             Failure::illegal(format!(
