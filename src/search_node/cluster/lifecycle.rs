@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::rollover::figures;
 use super::settings::Operation;
-use super::state::Entry;
+use super::state::{Entry, State};
 use super::steady::{Clock, Steady};
 use super::{Index, Node, Rollover, now_millis, whole};
 use crate::search_node::failure::{Failure, Outcome};
@@ -76,6 +76,19 @@ struct Looked<'a> {
     stored: Option<&'a Stored>,
     /// The clock.
     clock: Clock,
+}
+
+impl Looked<'_> {
+    /// Whether `state` has nothing else about the index and its policy than what was looked at.
+    fn is_still_so(&self, index: &Index, state: &State) -> bool {
+        let entry = state.indices.get(&index.name);
+        !state.lifecycle_stopped
+            && policy_of(index).as_deref() == Some(self.policy)
+            && state.policies.get(self.policy) == self.stored
+            && entry.is_some_and(|entry| {
+                entry.uuid == self.entry.uuid && entry.lifecycle == self.entry.lifecycle
+            })
+    }
 }
 
 impl Executor {
@@ -149,6 +162,13 @@ impl Node {
             }
         }
         self.lifecycle.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets the next pass come soon after a change of settings, and waits for a deletion at work
+    /// that did not see it: none is done after the change is acknowledged.
+    pub(in crate::search_node) fn settle_lifecycle(&self) {
+        drop(self.changing.lock().unwrap_or_else(PoisonError::into_inner));
+        self.lifecycle.kick();
     }
 
     fn is_lifecycle_stopped(&self) -> bool {
@@ -267,24 +287,32 @@ impl Node {
                 merge(index, *segments)?;
                 Ok(Performed::Done)
             }
-            Work::Delete => {
-                let delete = || {
-                    self.change(|state| {
-                        let known = state.indices.get(&index.name);
-                        if known.is_some_and(|known| known.uuid == index.uuid) {
-                            state.indices.remove(&index.name);
-                        }
-                        Ok(())
-                    })
-                };
-                let mut result = delete();
-                if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
-                    result = delete();
-                }
-                self.keep_reserve();
-                result.map(|()| Performed::Gone)
-            }
+            Work::Delete => self.remove(index, looked),
         }
+    }
+
+    /// Deletes an index, unless something that speaks against it was acknowledged since it was
+    /// looked at.
+    fn remove(&self, index: &Index, looked: &Looked<'_>) -> Outcome<Performed> {
+        let delete = || {
+            self.change(|state| {
+                let is_due = looked.is_still_so(index, state);
+                if is_due {
+                    state.indices.remove(&index.name);
+                }
+                Ok(is_due)
+            })
+        };
+        let mut result = delete();
+        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
+            result = delete();
+        }
+        self.keep_reserve();
+        Ok(if result? {
+            Performed::Gone
+        } else {
+            Performed::NotYet
+        })
     }
 
     /// The rollover of an index by its policy.
@@ -366,3 +394,6 @@ fn merge(index: &Index, wanted: usize) -> Outcome<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
