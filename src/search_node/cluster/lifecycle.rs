@@ -277,7 +277,10 @@ impl Node {
         match work {
             Work::ReadOnly | Work::Delete if !looked.clock.is_steady() => Ok(Performed::NotYet),
             Work::Priority(priority) => set("index.priority", json!(priority)),
-            Work::ReadOnly => set("index.blocks.write", json!(true)),
+            Work::ReadOnly => {
+                check_writer(looked.entry)?;
+                set("index.blocks.write", json!(true))
+            }
             Work::Replicas(replicas) => set("index.number_of_replicas", json!(replicas)),
             Work::Complete => set(INDEXING_COMPLETE, json!(true)),
             Work::Rollover(conditions) => self.follow(index, looked, conditions),
@@ -298,6 +301,9 @@ impl Node {
             self.change(|state| {
                 let is_due = looked.is_still_so(index, state);
                 if is_due {
+                    if let Some(entry) = state.indices.get(&index.name) {
+                        check_writer(entry)?;
+                    }
                     state.indices.remove(&index.name);
                 }
                 Ok(is_due)
@@ -367,6 +373,20 @@ impl Node {
             Some(at) => Performed::RolledOver(*at),
             None => Performed::NotYet,
         })
+    }
+}
+
+/// 400 for an index that was rolled over and is written to again: what comes after a rollover is
+/// not for it.
+fn check_writer(entry: &Entry) -> Outcome<()> {
+    let mut aliases = entry.aliases.iter();
+    let writes = aliases.find(|(_, alias)| alias.is_write_index == Some(true));
+    match writes {
+        Some((alias, _)) if !entry.rolled.is_empty() => Err(Failure::illegal(format!(
+            "index is the write index of alias [{alias}]; let the alias write to another index, or \
+             take the policy from this one"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -52,3 +52,36 @@ fn nothing_is_deleted_after_its_withdrawal() {
     assert!(matches!(delete(&|| ()), Performed::Gone));
     assert!(node.look(&index, "p").is_none());
 }
+
+#[test]
+fn what_is_written_to_again_is_neither_deleted_nor_made_read_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, index) = doomed(dir.path());
+    let writes = |flag: bool| {
+        let change = node.change(|state| {
+            let entry = state.indices.get_mut("i").unwrap();
+            entry.rolled.insert("a".to_owned(), 1);
+            let alias = entry.aliases.entry("a".to_owned()).or_default();
+            alias.is_write_index = Some(flag);
+            Ok(())
+        });
+        change.unwrap();
+    };
+    writes(true);
+    for _ in 0..2 {
+        node.lifecycle_pass();
+        let (entry, stored) = node.look(&index, "p").unwrap();
+        let failed = entry.lifecycle.clone().unwrap().failed.unwrap();
+        assert!(failed.reason.contains("write index of alias [a]"));
+        let looked = Looked {
+            entry: &entry,
+            policy: "p",
+            stored: stored.as_ref(),
+            clock: node.clock(),
+        };
+        assert!(node.perform(&index, &looked, &Work::ReadOnly).is_err());
+    }
+    writes(false);
+    node.lifecycle_pass();
+    assert!(node.look(&index, "p").is_none());
+}
