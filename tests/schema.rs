@@ -101,7 +101,7 @@ fn changes(report: &Value) -> Vec<String> {
         .unwrap_or_else(|| panic!("{report}"));
     let changed = objects
         .iter()
-        .filter(|object| object["change"] != "unchanged");
+        .filter(|object| !["unchanged", "kept"].contains(&object["change"].as_str().unwrap()));
     changed
         .map(|object| format!("{} {}", object["kind"].as_str().unwrap(), object["name"]))
         .collect()
@@ -298,7 +298,21 @@ fn what_somebody_changed_is_put_right_and_a_field_of_another_type_is_told() {
         &format!("{sessions}/_alias/lucid_sessions"),
         json!({}),
     );
-    let mut put_right = changes(&search.apply(&[]));
+    // How long logs are kept is not changed unasked.
+    let output = search.run(&["schema", "apply", "--dry-run"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kept = text.lines().find(|line| line.starts_with("kept")).unwrap();
+    assert!(
+        kept.contains("lucid-logs: it deletes at the age of [1d]"),
+        "{kept}"
+    );
+    let dry = search.apply(&["--dry-run"]);
+    assert_eq!(
+        (&dry["changed"], changes(&dry).len()),
+        (&json!(3), 3),
+        "{dry}"
+    );
+    let mut put_right = changes(&search.apply(&["--reset-policies"]));
     put_right.sort();
     assert_eq!(
         put_right,

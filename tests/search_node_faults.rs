@@ -293,7 +293,8 @@ fn on_a_full_disk_a_policy_still_deletes_what_is_due() {
     std::fs::create_dir(&data).unwrap();
     let mount = Mount::new(&data);
     let node = Node::start(dir.path());
-    let often = json!({"persistent": {"indices.lifecycle.poll_interval": "1s"}});
+    let often = json!({"persistent": {"indices.lifecycle.poll_interval": "1s",
+        "indices.lifecycle.steady_clock": "0s"}});
     node.call("PUT", "/_cluster/settings", often);
     let phases =
         json!({"hot": {"actions": {}}, "delete": {"min_age": "3s", "actions": {"delete": {}}}});

@@ -30,7 +30,8 @@ fn often(node: &Node) {
     node.call(
         "PUT",
         "/_cluster/settings",
-        json!({"persistent": {"indices.lifecycle.poll_interval": "1s"}}),
+        json!({"persistent": {"indices.lifecycle.poll_interval": "1s",
+            "indices.lifecycle.steady_clock": "0s"}}),
     );
 }
 
@@ -165,6 +166,32 @@ fn an_index_lives_through_all_phases_from_its_rollover_on() {
 }
 
 #[test]
+fn what_is_complete_without_a_known_rollover_is_as_old_as_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call(
+        "PUT",
+        "/c-000001",
+        json!({"settings": {"index.lifecycle.name": "p", "index.lifecycle.rollover_alias": "c",
+            "index.lifecycle.indexing_complete": true}}),
+    );
+    std::thread::sleep(Duration::from_secs(2));
+    often(&node);
+    policy(
+        &node,
+        "p",
+        &json!({
+            "hot": {"actions": {"rollover": {"max_age": "1d"}}},
+            "delete": {"min_age": "1h", "actions": {"delete": {}}},
+        }),
+    );
+    let hot = at(&node, "c-000001", "hot", "complete");
+    let date = |key: &str| hot[key].as_i64().unwrap();
+    let later = date("lifecycle_date_millis") - date("index_creation_date_millis");
+    assert!(later >= 2000, "{hot}");
+}
+
+#[test]
 fn a_restart_in_the_middle_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());
@@ -278,6 +305,74 @@ fn kills_at_any_moment_leave_one_index_to_write_to_and_lose_nothing() {
     assert_eq!(writers.count(), 1, "{aliases:?}");
     let errors = get(&node, "/k/_ilm/explain?only_errors=true");
     assert_eq!(errors["indices"], json!({}));
+}
+
+#[test]
+fn what_comes_by_age_waits_until_the_clock_has_run_evenly() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.call(
+        "PUT",
+        "/_cluster/settings",
+        json!({"persistent": {"indices.lifecycle.poll_interval": "1s"}}),
+    );
+    policy(
+        &node,
+        "p",
+        &json!({
+            "hot": {"actions": {"rollover": {"max_age": "1s", "max_docs": 5}}},
+            "delete": {"min_age": "1s", "actions": {"delete": {}}},
+        }),
+    );
+    policy(
+        &node,
+        "q",
+        &json!({"delete": {"min_age": "1s", "actions": {"delete": {}}}}),
+    );
+    policy(&node, "r", &json!({"warm": {"actions": {"readonly": {}}}}));
+    node.call(
+        "PUT",
+        "/d-000001",
+        json!({"aliases": {"d": {"is_write_index": true}}, "settings": {
+            "index.lifecycle.name": "p", "index.lifecycle.rollover_alias": "d"}}),
+    );
+    put(&node, "d", "1");
+    let by = |policy: &str| json!({"settings": {"index.lifecycle.name": policy}});
+    node.call("PUT", "/e", by("q"));
+    node.call("PUT", "/f", by("r"));
+    for (index, phase, step) in [
+        ("d-000001", "hot", "check-rollover-ready"),
+        ("e", "new", "complete"),
+        ("f", "warm", "readonly"),
+    ] {
+        let shown = wait(&format!("{index} does not tell why it waits"), || {
+            let shown = explain(&node, index);
+            shown["step_info"]["message"].is_string().then_some(shown)
+        });
+        let message = shown["step_info"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("of the [3600s] that [indices.lifecycle.steady_clock]"),
+            "{message}"
+        );
+        assert_eq!(
+            (&shown["phase"], &shown["step"]),
+            (&phase.into(), &step.into())
+        );
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(is_there(&node, "e") && !is_there(&node, "d-000002"));
+    // What is counted needs no clock.
+    for id in 2..7 {
+        put(&node, "d", &id.to_string());
+    }
+    wait("no rollover", || is_there(&node, "d-000002").then_some(()));
+    often(&node);
+    for index in ["d-000001", "e"] {
+        wait(&format!("{index} is kept"), || {
+            (!is_there(&node, index)).then_some(())
+        });
+    }
+    assert_eq!(at(&node, "f", "warm", "complete")["step_info"], json!(null));
 }
 
 #[test]

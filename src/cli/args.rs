@@ -169,6 +169,9 @@ pub(super) enum SchemaCommand {
         /// This datastore alone
         #[arg(long, value_name = "DATASTORE")]
         only: Option<SchemaPart>,
+        /// Put Lucid's lifecycle policies also in the place of those that delete at another age; they are kept otherwise
+        #[arg(long)]
+        reset_policies: bool,
     },
     /// Print the requests that make the schema, without an engine
     Show,

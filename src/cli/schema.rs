@@ -20,13 +20,18 @@ pub(super) fn run(
 ) -> Result<Done, CliError> {
     match command {
         SchemaCommand::Show => show(out),
-        SchemaCommand::Apply { dry_run, only } => {
+        SchemaCommand::Apply {
+            dry_run,
+            only,
+            reset_policies,
+        } => {
             // There is one part so far; without `--only` it is all.
             let SchemaPart::Search = only.unwrap_or(SchemaPart::Search);
             let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
             let config = Config::load(&path, file.is_some())?;
             let uri = search_uri(paths, &config)?;
-            let report = block_on(async { Ok(search::apply(&uri, dry_run).await?) })?;
+            let report =
+                block_on(async { Ok(search::apply(&uri, dry_run, reset_policies).await?) })?;
             print(&report, dry_run, out)
         }
     }
@@ -60,11 +65,12 @@ fn show(out: &mut Out) -> Result<Done, CliError> {
 }
 
 fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<Done, CliError> {
-    let changed = report
-        .objects
-        .iter()
-        .filter(|object| object.change != Change::Unchanged)
-        .count();
+    let count = |is: fn(Change) -> bool| {
+        let objects = report.objects.iter();
+        objects.filter(|object| is(object.change)).count()
+    };
+    let changed = count(Change::is_one);
+    let kept = count(|change| change == Change::Kept);
     let shown = json!({
         "dry_run": dry_run,
         "changed": changed,
@@ -76,13 +82,18 @@ fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<Done, CliError
     }
     for object in &report.objects {
         let (change, kind) = (object.change.name(), object.kind);
-        out.line(&format!("{change:<10} {kind:<19} {}", object.name))?;
+        let note = object.note.as_ref();
+        let note = note.map_or(String::new(), |note| format!(": {note}"));
+        out.line(&format!("{change:<10} {kind:<19} {}{note}", object.name))?;
     }
     for note in &report.notes {
         out.line(note)?;
     }
     let all = report.objects.len();
     out.line(&match (changed, dry_run) {
+        (0, _) if kept > 0 => {
+            format!("nothing to change: {kept} of {all} objects are another way and kept so")
+        }
         (0, _) => format!("nothing to change: all {all} objects are as they should be"),
         (_, true) => format!("{changed} of {all} objects would be created or updated"),
         (_, false) => format!("{changed} of {all} objects were created or updated"),

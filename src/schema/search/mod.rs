@@ -25,6 +25,8 @@ pub enum Change {
     Updated,
     /// It is as it should be.
     Unchanged,
+    /// It is another one, and stays so: it is about how long data are kept.
+    Kept,
 }
 
 impl Change {
@@ -34,7 +36,13 @@ impl Change {
             Change::Created => "created",
             Change::Updated => "updated",
             Change::Unchanged => "unchanged",
+            Change::Kept => "kept",
         }
+    }
+
+    /// Whether something is changed.
+    pub fn is_one(self) -> bool {
+        matches!(self, Change::Created | Change::Updated)
     }
 }
 
@@ -47,6 +55,9 @@ pub struct Object {
     pub name: String,
     /// What becomes of it.
     pub change: Change,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What was done, or would be.
@@ -105,21 +116,22 @@ pub enum SchemaError {
 /// [`SchemaError::Catalogue`].
 pub fn show() -> Result<Vec<Request>, SchemaError> {
     let catalogue = Catalogue::load()?;
-    let steps = plan::plan(&catalogue, &Current::empty(), &month())?;
+    let steps = plan::plan(&catalogue, &Current::empty(), &month(), false)?;
     Ok(steps.into_iter().flat_map(|step| step.requests).collect())
 }
 
 /// Makes the schema in the engine at `uri`, which has user and password in it, or says what would
 /// be done. Everything is looked at before anything is changed; doing it again changes nothing.
+/// A policy that deletes at another age than Lucid's own is kept unless `reset_policies`.
 ///
 /// # Errors
 /// [`SchemaError`]: with [`SchemaError::Conflicts`] nothing was changed.
-pub async fn apply(uri: &str, dry_run: bool) -> Result<Report, SchemaError> {
+pub async fn apply(uri: &str, dry_run: bool, reset_policies: bool) -> Result<Report, SchemaError> {
     let catalogue = Catalogue::load()?;
     let client = Client::new(uri)?;
     let month = month();
     let current = look(&client, &catalogue, &month).await?;
-    let steps = plan::plan(&catalogue, &current, &month)?;
+    let steps = plan::plan(&catalogue, &current, &month, reset_policies)?;
     if !dry_run {
         for step in &steps {
             run(&client, step).await?;

@@ -123,7 +123,7 @@ pub(super) fn target(current: &Current, entity: &Entity, month: &str) -> Target 
     }
 }
 
-/// All steps in their order.
+/// All steps in their order. A policy that deletes at another age is kept unless `reset`.
 ///
 /// # Errors
 /// [`SchemaError::Conflicts`]: something is there that cannot be changed.
@@ -131,18 +131,26 @@ pub(super) fn plan(
     catalogue: &Catalogue,
     current: &Current,
     month: &str,
+    reset: bool,
 ) -> Result<Vec<Step>, SchemaError> {
     let mut steps = Vec::new();
     let mut conflicts = Vec::new();
     for (name, phases) in &catalogue.policies {
         let found = current.policies.get(name);
-        steps.push(step(
+        let mut step = step(
             "policy",
             name,
             found.map(|found| same(found, phases)),
             "_ilm/policy",
             &policy(phases),
-        ));
+        );
+        let note = found.and_then(|found| retention(found, phases));
+        if let Some(note) = note.filter(|_| !reset) {
+            step.object.change = Change::Kept;
+            step.object.note = Some(note);
+            step.requests.clear();
+        }
+        steps.push(step);
     }
     let component = Catalogue::component();
     let found = current.components.get(COMPONENT);
@@ -184,6 +192,27 @@ pub(super) fn plan(
     }
 }
 
+/// How a policy deletes at another age than the wanted one; none when it does not.
+fn retention(found: &Value, wanted: &Value) -> Option<String> {
+    let age = |phases: &Value| {
+        let delete = phases.get("delete")?;
+        let age = delete.get("min_age").and_then(Value::as_str);
+        Some(age.unwrap_or("0ms").to_owned())
+    };
+    let (found, wanted) = (age(found), age(wanted));
+    let show = |age: &Option<String>| {
+        age.as_ref()
+            .map_or("never".to_owned(), |age| format!("at the age of [{age}]"))
+    };
+    (found != wanted).then(|| {
+        format!(
+            "it deletes {}, that of Lucid {}; --reset-policies puts that of Lucid in its place",
+            show(&found),
+            show(&wanted)
+        )
+    })
+}
+
 /// An object that is put as a whole; `is_same` when there is one.
 fn step(kind: &'static str, name: &str, is_same: Option<bool>, path: &str, body: &Value) -> Step {
     let change = match is_same {
@@ -201,6 +230,7 @@ fn step(kind: &'static str, name: &str, is_same: Option<bool>, path: &str, body:
             kind,
             name: name.to_owned(),
             change,
+            note: None,
         },
         requests: if change == Change::Unchanged {
             Vec::new()
@@ -222,7 +252,12 @@ fn index_steps(
     let alias = entity.alias();
     let mut push = |kind, name: &str, change, requests| {
         let name = name.to_owned();
-        let object = Object { kind, name, change };
+        let object = Object {
+            kind,
+            name,
+            change,
+            note: None,
+        };
         steps.push(Step { object, requests });
     };
     let changed = |requests: &Vec<Request>| {

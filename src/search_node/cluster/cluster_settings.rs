@@ -18,11 +18,15 @@ const POLL_INTERVAL: &str = "indices.lifecycle.poll_interval";
 /// Whether a policy rolls only indices over that have documents.
 const ONLY_WITH_DOCUMENTS: &str = "indices.lifecycle.rollover.only_if_has_documents";
 
+/// How long the clock must have run evenly before something is done that cannot be taken back.
+pub(super) const STEADY_CLOCK: &str = "indices.lifecycle.steady_clock";
+
 /// Known settings with their defaults.
-const KNOWN: [(&str, &str); 3] = [
+const KNOWN: [(&str, &str); 4] = [
     ("action.destructive_requires_name", "true"),
     (POLL_INTERVAL, "10m"),
     (ONLY_WITH_DOCUMENTS, "true"),
+    (STEADY_CLOCK, "1h"),
 ];
 
 fn check(key: &str, value: &str) -> Outcome<()> {
@@ -35,6 +39,10 @@ fn check(key: &str, value: &str) -> Outcome<()> {
         POLL_INTERVAL => match parse_duration_millis(value) {
             Ok(millis) if millis >= 1000 => Ok(()),
             _ => bad(">= [1s]"),
+        },
+        STEADY_CLOCK => match parse_duration_millis(value) {
+            Ok(_) => Ok(()),
+            Err(_) => bad("a time of at least [0s]"),
         },
         ONLY_WITH_DOCUMENTS if ["true", "false"].contains(&value) => Ok(()),
         ONLY_WITH_DOCUMENTS => bad("[true] or [false]"),
@@ -161,6 +169,12 @@ impl Node {
         Duration::from_millis(millis.unwrap_or(600_000))
     }
 
+    /// How long the clock must have run evenly before something is done that cannot be taken back.
+    pub(super) fn steady_clock(&self) -> Duration {
+        let millis = parse_duration_millis(get(&self.read().state, STEADY_CLOCK));
+        Duration::from_millis(millis.unwrap_or(3_600_000))
+    }
+
     /// Whether a policy rolls only indices over that have documents.
     pub(super) fn rolls_only_with_documents(&self) -> bool {
         get(&self.read().state, ONLY_WITH_DOCUMENTS) == "true"
@@ -184,6 +198,7 @@ mod tests {
         for (changes, said) in [
             (json!({POLL_INTERVAL: "999ms"}), ">= [1s]"),
             (json!({ONLY_WITH_DOCUMENTS: "perhaps"}), "[true]"),
+            (json!({STEADY_CLOCK: "-1s"}), "at least [0s]"),
             (
                 json!({"action.destructive_requires_name": false}),
                 "not supported",

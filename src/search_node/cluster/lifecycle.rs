@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::rollover::figures;
 use super::settings::Operation;
-use super::state::Entry;
+use super::state::{Entry, State};
+use super::steady::{Clock, Steady};
 use super::{Index, Node, Rollover, now_millis, whole};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::lifecycle::{Conditions, Next, Progress, Stored, Work, next};
@@ -36,7 +37,7 @@ const MAX_SEGMENTS: usize = 1024;
 
 /// The start of 2025: a clock that is behind it was not set yet, as after the start of a board that
 /// has none that goes on. Ages mean nothing then, and a deletion cannot be taken back.
-const PLAUSIBLE: i64 = 1_735_689_600_000;
+pub(super) const PLAUSIBLE: i64 = 1_735_689_600_000;
 
 /// When policies are looked at.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(in crate::search_node) struct Executor {
     halted: AtomicBool,
     /// When the last pass began.
     last: Mutex<Instant>,
+    /// How evenly the clock runs.
+    pub(super) steady: Mutex<Steady>,
 }
 
 /// What became of a step.
@@ -63,6 +66,31 @@ enum Performed {
     Gone,
 }
 
+/// What a step is done for.
+struct Looked<'a> {
+    /// The index in the state.
+    entry: &'a Entry,
+    /// Name of its policy.
+    policy: &'a str,
+    /// The policy.
+    stored: Option<&'a Stored>,
+    /// The clock.
+    clock: Clock,
+}
+
+impl Looked<'_> {
+    /// Whether `state` has nothing else about the index and its policy than what was looked at.
+    fn is_still_so(&self, index: &Index, state: &State) -> bool {
+        let entry = state.indices.get(&index.name);
+        !state.lifecycle_stopped
+            && policy_of(index).as_deref() == Some(self.policy)
+            && state.policies.get(self.policy) == self.stored
+            && entry.is_some_and(|entry| {
+                entry.uuid == self.entry.uuid && entry.lifecycle == self.entry.lifecycle
+            })
+    }
+}
+
 impl Executor {
     pub(super) fn new() -> Self {
         Self {
@@ -70,6 +98,7 @@ impl Executor {
             busy: AtomicBool::new(false),
             halted: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
+            steady: Mutex::new(Steady::new(Instant::now(), now_millis())),
         }
     }
 
@@ -107,8 +136,9 @@ pub(in crate::search_node) fn age_of(index: &Index, progress: Option<&Progress>)
 }
 
 impl Node {
-    /// Whether it is time for a pass.
+    /// Whether it is time for a pass; to be asked often, so that no jump of the clock is missed.
     pub(in crate::search_node) fn is_lifecycle_due(&self) -> bool {
+        self.clock();
         let interval = self.poll_interval();
         let executor = &self.lifecycle;
         let mut last = executor.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +162,13 @@ impl Node {
             }
         }
         self.lifecycle.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets the next pass come soon after a change of settings, and waits for a deletion at work
+    /// that did not see it: none is done after the change is acknowledged.
+    pub(in crate::search_node) fn settle_lifecycle(&self) {
+        drop(self.changing.lock().unwrap_or_else(PoisonError::into_inner));
+        self.lifecycle.kick();
     }
 
     fn is_lifecycle_stopped(&self) -> bool {
@@ -159,7 +196,8 @@ impl Node {
             let Some((entry, stored)) = self.look(index, &policy) else {
                 return Ok(());
             };
-            let now = now_millis();
+            let clock = self.clock();
+            let now = clock.now;
             let current = unnoted
                 .take()
                 .or_else(|| entry.lifecycle.clone())
@@ -169,7 +207,17 @@ impl Node {
                     ..Progress::new(now)
                 });
             let age = now.saturating_sub(age_of(index, Some(&current)));
-            let age = u64::try_from(age).unwrap_or(0);
+            // What an index comes to by its age alone waits for a clock that runs evenly.
+            let age = u64::try_from(age)
+                .ok()
+                .filter(|_| clock.is_steady())
+                .unwrap_or(0);
+            let looked = Looked {
+                entry: &entry,
+                policy: &policy,
+                stored: stored.as_ref(),
+                clock,
+            };
             let after = match next(&current, &policy, stored.as_ref(), age, now) {
                 // What it shows then is that there is no such policy.
                 Err(_) if stored.is_none() => return Ok(()),
@@ -177,7 +225,7 @@ impl Node {
                 Ok(Next::Wait) if entry.lifecycle.is_none() => current.clone(),
                 Ok(Next::Wait) => return Ok(()),
                 Ok(Next::Move(to)) => *to,
-                Ok(Next::Do(step)) => match whole(|| self.perform(index, &entry, &step.work)) {
+                Ok(Next::Do(step)) => match whole(|| self.perform(index, &looked, &step.work)) {
                     Ok(Performed::NotYet | Performed::Gone) => return Ok(()),
                     Ok(Performed::Done) => current.done(now)?,
                     Ok(Performed::RolledOver(at)) => Progress {
@@ -221,59 +269,72 @@ impl Node {
         })
     }
 
-    fn perform(&self, index: &Arc<Index>, entry: &Entry, work: &Work) -> Outcome<Performed> {
+    fn perform(&self, index: &Arc<Index>, looked: &Looked<'_>, work: &Work) -> Outcome<Performed> {
         let set = |key: &str, value: Value| {
             index.change_settings(&json!({ key: value }), false)?;
             Ok(Performed::Done)
         };
         match work {
+            Work::ReadOnly | Work::Delete if !looked.clock.is_steady() => Ok(Performed::NotYet),
             Work::Priority(priority) => set("index.priority", json!(priority)),
-            Work::ReadOnly => set("index.blocks.write", json!(true)),
+            Work::ReadOnly => {
+                check_writer(looked.entry)?;
+                set("index.blocks.write", json!(true))
+            }
             Work::Replicas(replicas) => set("index.number_of_replicas", json!(replicas)),
             Work::Complete => set(INDEXING_COMPLETE, json!(true)),
-            Work::Rollover(conditions) => self.follow(index, entry, conditions),
+            Work::Rollover(conditions) => self.follow(index, looked, conditions),
             Work::Merge(segments) => {
                 index.check(Operation::Read)?;
                 self.save(index)?;
                 merge(index, *segments)?;
                 Ok(Performed::Done)
             }
-            Work::Delete => {
-                let delete = || {
-                    self.change(|state| {
-                        let known = state.indices.get(&index.name);
-                        if known.is_some_and(|known| known.uuid == index.uuid) {
-                            state.indices.remove(&index.name);
-                        }
-                        Ok(())
-                    })
-                };
-                let mut result = delete();
-                if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
-                    result = delete();
-                }
-                self.keep_reserve();
-                result.map(|()| Performed::Gone)
-            }
+            Work::Delete => self.remove(index, looked),
         }
+    }
+
+    /// Deletes an index, unless something that speaks against it was acknowledged since it was
+    /// looked at.
+    fn remove(&self, index: &Index, looked: &Looked<'_>) -> Outcome<Performed> {
+        let delete = || {
+            self.change(|state| {
+                let is_due = looked.is_still_so(index, state);
+                if is_due {
+                    if let Some(entry) = state.indices.get(&index.name) {
+                        check_writer(entry)?;
+                    }
+                    state.indices.remove(&index.name);
+                }
+                Ok(is_due)
+            })
+        };
+        let mut result = delete();
+        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
+            result = delete();
+        }
+        self.keep_reserve();
+        Ok(if result? {
+            Performed::Gone
+        } else {
+            Performed::NotYet
+        })
     }
 
     /// The rollover of an index by its policy.
     fn follow(
         &self,
         index: &Arc<Index>,
-        entry: &Entry,
+        looked: &Looked<'_>,
         conditions: &Conditions,
     ) -> Outcome<Performed> {
-        let name = &index.name;
+        let (name, entry) = (&index.name, looked.entry);
         let settings = index.settings();
         let get = |key: &str| settings.flat.get(key).filter(|value| !value.is_empty());
         if get(INDEXING_COMPLETE).is_some_and(|value| value == "true") {
-            return Ok(entry
-                .rolled
-                .values()
-                .max()
-                .map_or(Performed::Done, |at| Performed::RolledOver(*at)));
+            // Without a known rollover its documents may be as new as those of its last day.
+            let at = entry.rolled.values().max().copied();
+            return Ok(Performed::RolledOver(at.unwrap_or_else(now_millis)));
         }
         let alias = get(ROLLOVER_ALIAS).ok_or_else(|| {
             Failure::illegal(format!(
@@ -293,7 +354,7 @@ impl Node {
                 "index [{name}] is not the write index for alias [{alias}]"
             )));
         }
-        let figures = figures(index, now_millis());
+        let figures = looked.clock.trusted(figures(index, looked.clock.now));
         let empty =
             figures.docs == 0 && !conditions.has_min_docs() && self.rolls_only_with_documents();
         if empty || !conditions.are_met(figures) {
@@ -312,6 +373,20 @@ impl Node {
             Some(at) => Performed::RolledOver(*at),
             None => Performed::NotYet,
         })
+    }
+}
+
+/// 400 for an index that was rolled over and is written to again: what comes after a rollover is
+/// not for it.
+fn check_writer(entry: &Entry) -> Outcome<()> {
+    let mut aliases = entry.aliases.iter();
+    let writes = aliases.find(|(_, alias)| alias.is_write_index == Some(true));
+    match writes {
+        Some((alias, _)) if !entry.rolled.is_empty() => Err(Failure::illegal(format!(
+            "index is the write index of alias [{alias}]; let the alias write to another index, or \
+             take the policy from this one"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -339,3 +414,6 @@ fn merge(index: &Index, wanted: usize) -> Outcome<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

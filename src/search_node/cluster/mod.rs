@@ -14,6 +14,7 @@ mod rollover;
 pub(super) mod settings;
 mod snapshot;
 pub(super) mod state;
+mod steady;
 mod templates;
 mod upkeep;
 

@@ -121,7 +121,7 @@ pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) ->
                 for index in indices {
                     index.change_settings(&body, keep)?;
                 }
-                node.lifecycle.kick();
+                node.settle_lifecycle();
                 Ok(Reply::acknowledged())
             })
             .await

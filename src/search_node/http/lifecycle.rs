@@ -151,7 +151,12 @@ fn explain(node: &Node, request: &Request, name: &str) -> Outcome<Reply> {
         let stored = state.policies.get(&policy);
         let is_wrong = stored.is_none() || progress.is_some_and(Progress::is_failed);
         if is_wrong || !only_errors {
-            let one = explain_one(&index, &policy, stored, progress, now);
+            let mut one = explain_one(&index, &policy, stored, progress, now);
+            let waits = progress
+                .and_then(|progress| node.waits_for_clock(&index, &policy, stored, progress));
+            if let Some(message) = waits {
+                one["step_info"] = json!({ "message": message });
+            }
             shown.insert(index.name.clone(), one);
         }
     }

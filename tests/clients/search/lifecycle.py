@@ -23,8 +23,9 @@ def _policy(t, phases, word="policy"):
 
 
 def _often(t):
-    t.es.cluster.put_settings(persistent={"indices.lifecycle.poll_interval": "1s"})
-    t.cleanup(lambda: t.es.cluster.put_settings(persistent={"indices.lifecycle.poll_interval": None}))
+    pace = {"indices.lifecycle.poll_interval": "1s", "indices.lifecycle.steady_clock": "0s"}
+    t.es.cluster.put_settings(persistent=pace)
+    t.cleanup(lambda: t.es.cluster.put_settings(persistent=dict.fromkeys(pace)))
 
 
 def _series(t, word, **settings):

@@ -68,8 +68,51 @@ fn an_index_with_the_name_of_an_alias_is_told_and_nothing_is_done() {
             aliases: aliases(&[(name, "", None)]),
             ..Current::empty()
         };
-        let error = plan(&catalogue, &current, "2026.11").unwrap_err();
+        let error = plan(&catalogue, &current, "2026.11", true).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("index [{name}]")), "{text}");
     }
+}
+
+#[test]
+fn a_policy_that_deletes_at_another_age_is_kept_until_it_is_to_be_reset() {
+    let catalogue = Catalogue::load().unwrap();
+    let of = |name: &str, delete: Option<Value>, reset: bool| {
+        let mut phases = catalogue.policies[name].clone();
+        let members = phases.as_object_mut().unwrap();
+        members.remove("delete");
+        if let Some(delete) = delete {
+            members.insert("delete".to_owned(), delete);
+        }
+        let current = Current {
+            policies: BTreeMap::from([(name.to_owned(), phases)]),
+            ..Current::empty()
+        };
+        let steps = plan(&catalogue, &current, "2026.11", reset).unwrap();
+        let step = steps.into_iter().find(|step| step.object.name == name);
+        let Step { object, requests } = step.unwrap();
+        assert_eq!(requests.is_empty(), !object.change.is_one());
+        (object.change, object.note.unwrap_or_default())
+    };
+    let delete = |age: &str| Some(json!({"min_age": age, "actions": {"delete": {}}}));
+    for (name, found, said) in [
+        (
+            "lucid-logs",
+            delete("365d"),
+            "[365d], that of Lucid at the age of [30d]",
+        ),
+        (
+            "lucid-logs",
+            None,
+            "deletes never, that of Lucid at the age of [30d]",
+        ),
+        ("lucid-permanent", delete("9d"), "[9d], that of Lucid never"),
+    ] {
+        let (change, note) = of(name, found.clone(), false);
+        assert_eq!(change, Change::Kept);
+        assert!(note.contains(said), "{note}");
+        assert_eq!(of(name, found, true), (Change::Updated, String::new()));
+    }
+    // The same age with other actions is put right.
+    assert_eq!(of("lucid-logs", delete("30d"), false).0, Change::Updated);
 }
