@@ -116,6 +116,15 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Changes one bit of a file.
+fn flip(path: &Path, at: u64) {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
 fn kill(mut node: Node) {
     node.child.kill().unwrap();
     node.child.wait().unwrap();
@@ -449,6 +458,11 @@ fn one_operation_writes_at_a_time_and_a_deletion_calls_a_snapshot_off() {
     register(&node, "q", &json!({}));
     node.call("PUT", "/_snapshot/q/s?wait_for_completion=true", json!({}));
     fill(&node, "a", 300, 310);
+    // A list with a name that is not there calls nothing off.
+    let (status, kind, _) = node.refused("DELETE", "/_snapshot/r/slow,missing", json!({}));
+    assert_eq!((status, kind.as_str()), (404, "snapshot_missing_exception"));
+    let current = node.call("GET", "/_snapshot/r/_current", json!({}));
+    assert_eq!(current["total"], 1);
     node.call("DELETE", "/_snapshot/r/slow", json!({}));
     assert!(blobs(dir.path()).is_empty(), "{:?}", blobs(dir.path()));
     let (status, _, reason) = node.refused("GET", "/_snapshot/r/slow", json!({}));
@@ -511,14 +525,7 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
     let bytes = b["snapshots"][0]["stats"]["total"]["size_in_bytes"].clone();
     let (path, _) = whole.iter().find(|(_, length)| bytes == **length).unwrap();
     let hash = path.file_name().unwrap().to_str().unwrap();
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 5000).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], 5000).unwrap();
+    flip(path, 5000);
 
     let dirs = || files(&dir.path().join("one/data/indices")).len();
     let before = dirs();
@@ -547,6 +554,19 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
     );
     restore(&node, "s", json!({"indices": "a"}));
     assert_eq!(count(&node, "a"), 20);
+    // A restore that nobody waits for says so too, and it is one that nobody takes for a snapshot.
+    let body = json!({"indices": "b", "rename_pattern": "b", "rename_replacement": "d"});
+    node.call("POST", "/_snapshot/r/b/_restore", body);
+    let mut restores = Value::Null;
+    wait_until("its failure", || {
+        let answer = node.call("GET", "/_snapshot/_status", json!({}));
+        restores = answer["restores"].clone();
+        restores[0]["snapshot"] == "b" && restores[0]["state"] == "FAILED"
+    });
+    assert_eq!(restores.as_array().unwrap().len(), 1, "{restores}");
+    assert_eq!(restores[0]["indices"], json!(["d"]));
+    let reason = restores[0]["reason"].as_str().unwrap();
+    assert!(reason.contains(hash), "{reason}");
 
     let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
     assert_eq!(found["results"]["result"], "fail");
@@ -559,6 +579,21 @@ fn a_damaged_blob_is_named_and_nothing_is_restored() {
             (&json!("b"), &json!(hash))
         );
     }
+    let aside = format!("{hash}.damaged");
+    assert!(dir.path().join("repos/r/blobs").join(&aside).exists());
+    assert_eq!(
+        found["results"]["status"]["unused_blobs"]["total"], 1,
+        "{found}"
+    );
+    // The index still has the file: another snapshot makes the earlier ones whole.
+    snapshot(&node, "again", json!({"indices": "b"}));
+    let body = json!({"indices": "b", "rename_pattern": "b", "rename_replacement": "c"});
+    restore(&node, "s", body);
+    assert_eq!(count(&node, "c"), 30);
+    let freed = node.call("POST", "/_snapshot/r/_cleanup", json!({}));
+    assert_eq!(freed["results"]["deleted_blobs"], 1);
+    let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
+    assert_eq!(found["results"]["result"], "pass", "{found}");
     std::fs::remove_file(dir.path().join("repos/r/blobs").join(hash)).unwrap();
     let found = node.call("POST", "/_snapshot/r/_verify_integrity", json!({}));
     let text = found["log"][0]["anomaly"].as_str().unwrap();
@@ -578,6 +613,11 @@ fn kill_9_in_the_middle_of_a_restore_leaves_nothing_of_it() {
     let body = json!({"rename_pattern": "a", "rename_replacement": "b"});
     let began = node.call("POST", "/_snapshot/r/s/_restore", body.clone());
     assert_eq!(began, json!({"accepted": true}));
+    let running = node.call("GET", "/_snapshot/r/_status", json!({}))["restores"][0].clone();
+    assert_eq!(
+        (&running["state"], &running["indices"]),
+        (&json!("STARTED"), &json!(["b"]))
+    );
     let indices = dir.path().join("one/data/indices");
     wait_until("a directory", || files(&indices).len() == 2);
     let (status, _, _) = node.refused("GET", "/b", json!({}));
@@ -924,4 +964,133 @@ fn a_full_repository_is_told_before_anything_is_written_and_room_is_enough() {
     std::fs::remove_file(&filler).unwrap();
     register(&node, "r", &json!({}));
     snapshot(&node, "t", json!({"indices": "small"}));
+}
+
+/// An index `logs-000001` that was rolled over by a policy, and its successor.
+fn roll_over(node: &Node) -> Value {
+    let poll = json!({"persistent": {"indices.lifecycle.poll_interval": "1s"}});
+    node.call("PUT", "/_cluster/settings", poll);
+    let phases = json!({"hot": {"actions": {"rollover": {"max_docs": 1}}},
+        "delete": {"min_age": "90d", "actions": {"delete": {}}}});
+    node.call(
+        "PUT",
+        "/_ilm/policy/p",
+        json!({"policy": {"phases": phases}}),
+    );
+    let settings = json!({"number_of_replicas": 0, "refresh_interval": "100ms",
+        "index.lifecycle.name": "p", "index.lifecycle.rollover_alias": "logs"});
+    node.call(
+        "PUT",
+        "/_index_template/logs",
+        json!({"index_patterns": ["logs-*"], "template": {"settings": settings}}),
+    );
+    let aliases = json!({"logs": {"is_write_index": true}});
+    node.call("PUT", "/logs-000001", json!({ "aliases": aliases }));
+    node.call("PUT", "/logs/_doc/1?refresh=true", json!({"n": 1}));
+    let mut shown = Value::Null;
+    wait_until("the rollover", || {
+        shown = explain(node);
+        shown["phase"] == "hot" && shown["step"] == "complete"
+    });
+    shown
+}
+
+fn explain(node: &Node) -> Value {
+    let shown = node.call("GET", "/logs-000001/_ilm/explain", json!({}));
+    shown["indices"]["logs-000001"].clone()
+}
+
+#[test]
+fn a_restored_index_is_as_old_in_its_lifecycle_as_it_was() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({}));
+    let before = roll_over(&node);
+    assert!(before["lifecycle_date_millis"] != before["index_creation_date_millis"]);
+    snapshot(&node, "s", json!({"indices": "logs-*"}));
+    node.call("DELETE", "/logs-000001", json!({}));
+    let policy = |node: &Node| {
+        let mut shown = node.call("GET", "/_ilm/policy/p", json!({}))["p"].clone();
+        shown["in_use_by"] = Value::Null;
+        shown
+    };
+    let same = policy(&node);
+    restore(
+        &node,
+        "s",
+        json!({"indices": "logs-000001", "include_global_state": true}),
+    );
+    assert_eq!(policy(&node), same, "nothing of it had changed");
+    for at in 0..2 {
+        let after = explain(&node);
+        for key in [
+            "lifecycle_date_millis",
+            "phase",
+            "step",
+            "phase_time_millis",
+        ] {
+            assert_eq!(before[key], after[key], "{key} {at}: {after}");
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    // A policy that is another one now comes back with a version of its own.
+    let other = json!({"delete": {"min_age": "9d", "actions": {"delete": {}}}});
+    node.call(
+        "PUT",
+        "/_ilm/policy/p",
+        json!({"policy": {"phases": other}}),
+    );
+    let body = json!({"indices": "none*", "include_global_state": true});
+    restore(&node, "s", body);
+    let restored = policy(&node);
+    assert_eq!(restored["policy"], same["policy"]);
+    assert_eq!(restored["version"], 3);
+}
+
+#[test]
+fn damaged_live_documents_are_not_taken_into_a_snapshot() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({}));
+    keyword_index(&node, "a");
+    fill(&node, "a", 0, 20);
+    node.call("POST", "/a/_flush", json!({}));
+    node.call("DELETE", "/a/_doc/7", json!({}));
+    node.call("POST", "/a/_flush", json!({}));
+    let indices = files(&dir.path().join("one/data/indices"));
+    let (index, _) = indices.first_key_value().unwrap();
+    let mut all = files(&index.join("0"));
+    all.retain(|path, _| path.extension().is_some_and(|end| end == "live"));
+    let (live, _) = all.first_key_value().unwrap();
+    flip(live, 6);
+    let path = "/_snapshot/r/s?wait_for_completion=true";
+    let (status, _, reason) = node.refused("PUT", path, json!({}));
+    let name = live.file_name().unwrap().to_str().unwrap();
+    assert_eq!(status, 500);
+    for part in ["index [a]", name, "is damaged"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    assert!(blobs(dir.path()).is_empty());
+}
+
+#[test]
+fn an_index_that_goes_during_a_snapshot_of_a_pattern_is_left_out() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({"max_snapshot_bytes_per_sec": "60kb"}));
+    begin_slowly(&node, dir.path());
+    node.call("DELETE", "/c", json!({}));
+    wait_until("its end", || {
+        node.call("GET", "/_snapshot/r/_current", json!({}))["total"] == 0
+    });
+    let made = node.call("GET", "/_snapshot/r/slow", json!({}))["snapshots"][0].clone();
+    assert_eq!(made["state"], "SUCCESS", "{made}");
+    assert_eq!(made["indices"], json!(["a", "b"]));
+    // One that was asked for by name is missed.
+    let body = json!({"indices": "a,b"});
+    node.call("DELETE", "/_snapshot/r/slow", json!({}));
+    node.call("PUT", "/_snapshot/r/slow", body);
+    node.call("DELETE", "/b", json!({}));
+    wait_until("its end", || {
+        node.call("GET", "/_snapshot/r/_current", json!({}))["total"] == 0
+    });
+    let (status, _, reason) = node.refused("GET", "/_snapshot/r/slow", json!({}));
+    assert!(status == 404 && reason.contains("[b]"), "{reason}");
 }

@@ -155,11 +155,6 @@ impl Index {
         self.id
     }
 
-    /// Where its files lie.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// `green`, `yellow` when copies are wanted that have no place, `red` when something is wrong.
     pub(crate) fn health(&self) -> &'static str {
         if self.fault().is_some() {

@@ -288,6 +288,29 @@ impl Node {
         self.publish(work, None)
     }
 
+    /// Saves the state that is to come. A save that failed may have replaced the file all the same:
+    /// then the present state is saved again, before anything is removed that one of both names.
+    fn save_state(&self, new: &State) -> Outcome<()> {
+        new.save(&self.dir).inspect_err(|_| {
+            if let Err(failure) = self.state().save(&self.dir) {
+                tracing::error!("the state on the disk may be another one: {failure}");
+            }
+        })
+    }
+
+    /// Removes the directory of a new index that did not come to be; one that the state on the disk
+    /// names, or may name, is data at the next start, and stays.
+    fn discard(&self, uuid: &str) {
+        let named = match State::load(&self.dir) {
+            Ok(Some(state)) => state.indices.values().any(|entry| entry.uuid == uuid),
+            Ok(None) | Err(_) => true,
+        };
+        if !named {
+            // What is left the next start removes.
+            let _ = std::fs::remove_dir_all(self.indices_dir().join(uuid));
+        }
+    }
+
     /// As [`Self::change_locked`]; a new index comes with the state that names it, so that nobody
     /// sees one without the other.
     fn publish<T>(
@@ -297,7 +320,7 @@ impl Node {
     ) -> Outcome<T> {
         let mut state = self.state();
         let result = work(&mut state)?;
-        state.save(&self.dir)?;
+        self.save_state(&state)?;
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = new {
             inner.open.insert(index.name.clone(), Arc::clone(index));
@@ -402,7 +425,7 @@ impl Node {
             also(state)
         };
         if let Err(failure) = self.publish(insert, Some(&index)) {
-            let _ = std::fs::remove_dir_all(index.dir());
+            self.discard(&index.uuid);
             return Err(failure);
         }
         Ok(index)

@@ -154,6 +154,30 @@ impl Node {
         running
     }
 
+    /// Restores at work from `repository`.
+    pub(in crate::search_node) fn running_restores(&self, repository: &str) -> Vec<Arc<Running>> {
+        let mut running = self.snapshots.running();
+        running.retain(|running| running.kind == Kind::Restore && running.repository == repository);
+        running
+    }
+
+    /// The snapshots at work that are to be called off so that those that `list` names can be
+    /// deleted; refused when these cannot be.
+    pub(in crate::search_node) fn to_abort(
+        &self,
+        repository: &str,
+        list: &str,
+    ) -> Outcome<Vec<Arc<Running>>> {
+        let opened = self.repository(repository)?;
+        opened.check_writable("delete snapshot")?;
+        // First: one that ends meanwhile is among the names then.
+        let running = self.running_snapshots(repository, list);
+        let mut all = opened.names()?;
+        all.extend(running.iter().map(|running| running.snapshot.clone()));
+        choose(list, &all, |name| Err(snapshot_missing(repository, name)))?;
+        Ok(running)
+    }
+
     /// Deletes the snapshots that `list` names. `aborted` names those that were called off for
     /// it, and that are not there any more.
     pub(in crate::search_node) fn delete_snapshots(

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::rename::Rename;
 use super::restore_wish::{RestoreWish, pick_names};
-use super::state::{Alias, Entry, State};
-use super::{Definition, Index, MAX_INDICES, Node, aliases, index, now_millis};
+use super::state::{Entry, State};
+use super::{Definition, Index, MAX_INDICES, Node, aliases, index, now_millis, whole};
 use crate::fsx;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::lifecycle::Stored;
+use crate::search_node::lifecycle::{Progress, Stored};
 use crate::search_node::names;
 use crate::search_node::shard::Shard;
 use crate::search_node::snapshots::{
@@ -23,7 +23,8 @@ use crate::search_node::snapshots::{
 struct Pick {
     from: String,
     definition: Definition,
-    aliases: BTreeMap<String, Alias>,
+    /// What the state is to have of it.
+    entry: Entry,
 }
 
 /// A restore that may begin.
@@ -106,22 +107,35 @@ impl Node {
                 |error: serde_json::Error| refuse(format!("index [{from}] is unreadable: {error}"));
             let definition: Definition =
                 serde_json::from_value(saved.definition.clone()).map_err(unreadable)?;
-            let aliases = serde_json::from_value(saved.aliases.clone()).map_err(unreadable)?;
+            let aliases = if wish.aliases {
+                serde_json::from_value(saved.aliases.clone()).map_err(unreadable)?
+            } else {
+                BTreeMap::new()
+            };
+            let lifecycle = saved.lifecycle.clone().map(serde_json::from_value);
+            let mut lifecycle: Option<Progress> = lifecycle.transpose().map_err(unreadable)?;
+            // The versions of another node's policies mean nothing here.
+            if let Some(cached) = lifecycle.as_mut().and_then(|at| at.cached.as_mut()) {
+                cached.version = 0;
+            }
             let settings = wish
                 .change(&definition.settings)
                 .map_err(|cause| refuse(cause.reason))?;
+            let uuid = index::new_uuid()?;
             picks.push(Pick {
                 from,
+                entry: Entry {
+                    uuid: uuid.clone(),
+                    aliases,
+                    lifecycle,
+                    rolled: saved.rolled.clone(),
+                    ..Entry::default()
+                },
                 definition: Definition {
                     name,
-                    uuid: index::new_uuid()?,
+                    uuid,
                     settings,
                     ..definition
-                },
-                aliases: if wish.aliases {
-                    aliases
-                } else {
-                    BTreeMap::new()
                 },
             });
         }
@@ -130,6 +144,9 @@ impl Node {
             check_place(&state, &pick.definition.name).map_err(&refuse)?;
         }
         let running = Running::new(Kind::Restore, &repository.name, snapshot, now_millis());
+        for pick in &picks {
+            running.note(&pick.definition.name, |_| ());
+        }
         Ok(Restoring {
             _lock: lock,
             listed: self.snapshots.list(running)?,
@@ -170,15 +187,11 @@ impl Restoring {
             .iter()
             .map(|pick| pick.definition.name.clone())
             .collect();
-        let dirs: Vec<_> = picks
-            .iter()
-            .map(|pick| self.node.indices_dir().join(&pick.definition.uuid))
-            .collect();
-        let result = self.fetch(picks).and_then(|new| self.install(new));
+        let uuids: Vec<String> = picks.iter().map(|pick| pick.entry.uuid.clone()).collect();
+        let result = whole(|| self.fetch(picks).and_then(|new| self.install(new)));
         if let Err(failure) = &result {
-            for dir in dirs {
-                // What is left the next start removes.
-                let _ = std::fs::remove_dir_all(dir);
+            for uuid in &uuids {
+                self.node.discard(uuid);
             }
             tracing::warn!(
                 "restore of [{}:{}] failed: {failure}",
@@ -186,6 +199,8 @@ impl Restoring {
                 self.description.snapshot
             );
         }
+        let failed = result.as_ref().err().map(|failure| failure.reason.clone());
+        self.node.snapshots.note(&self.listed.running, failed);
         result.map(|()| names)
     }
 
@@ -194,7 +209,7 @@ impl Restoring {
     }
 
     /// Brings the files to the disk, and opens the indices; nobody sees them yet.
-    fn fetch(&self, picks: Vec<Pick>) -> Outcome<Vec<(Index, BTreeMap<String, Alias>)>> {
+    fn fetch(&self, picks: Vec<Pick>) -> Outcome<Vec<(Index, Entry)>> {
         let saved = |pick: &Pick| self.description.indices.get(&pick.from);
         let bytes = picks.iter().filter_map(saved).map(SavedIndex::bytes).sum();
         check_free(self.node.dir(), bytes, "the restored indices")?;
@@ -218,6 +233,8 @@ impl Restoring {
                 fsx::create_dir_durable(dir, 0o700)?;
             }
             for file in &saved.files {
+                // Others write too.
+                check_free(self.node.dir(), file.bytes, "the restored indices")?;
                 let got =
                     self.repository
                         .blobs
@@ -227,39 +244,35 @@ impl Restoring {
             Shard::import(&dir, &saved.commit)?;
             let index = Index::adopt(&indices, pick.definition, &self.node.log)
                 .map_err(|failure| wrong(failure.reason))?;
-            new.push((index, pick.aliases));
+            new.push((index, pick.entry));
         }
         Ok(new)
     }
 
     fn damaged(&self, index: &str, file: &SavedFile, why: &str) -> Failure {
         self.refuse(format!(
-            "index [{index}]: file [{}] (blob [{}]) {why}; nothing was restored: bring the blob back \
-             from a copy of the repository, leave the index out, or take another snapshot",
+            "index [{index}]: file [{}] (blob [{}]) {why}; nothing was restored: take a snapshot \
+             of an index that still has the file, which writes the blob anew, bring it back from a \
+             copy of the repository, or leave the index out",
             file.name, file.hash
         ))
     }
 
     /// Makes the indices known, all at once; closed ones of their names give way.
-    fn install(&self, new: Vec<(Index, BTreeMap<String, Alias>)>) -> Outcome<()> {
+    fn install(&self, new: Vec<(Index, Entry)>) -> Outcome<()> {
         let node = &self.node;
         let guard = node.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.listed.running.work.check()?;
         let mut state = node.state();
         let mut replaced = Vec::new();
-        for (index, aliases) in &new {
+        for (index, entry) in &new {
             check_place(&state, &index.name).map_err(|why| self.refuse(why))?;
-            let entry = Entry {
-                uuid: index.uuid.clone(),
-                aliases: aliases.clone(),
-                ..Entry::default()
-            };
-            if let Some(old) = state.indices.insert(index.name.clone(), entry) {
+            if let Some(old) = state.indices.insert(index.name.clone(), entry.clone()) {
                 replaced.push((index.name.clone(), old.uuid));
             }
         }
-        for (_, aliases) in &new {
-            for alias in aliases.keys() {
+        for (_, entry) in &new {
+            for alias in entry.aliases.keys() {
                 aliases::check_name(&state, alias)
                     .and_then(|()| aliases::check_writers(&state, alias))
                     .map_err(|failure| self.refuse(failure.reason))?;
@@ -268,7 +281,7 @@ impl Restoring {
         if self.global {
             self.add_global(&mut state)?;
         }
-        state.save(&node.dir)?;
+        node.save_state(&state)?;
         let mut gone = Vec::new();
         {
             let mut inner = node.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -305,7 +318,7 @@ impl Restoring {
                 "policies" => {
                     let new: BTreeMap<String, Stored> =
                         serde_json::from_value(value.clone()).map_err(unreadable)?;
-                    state.policies.extend(new);
+                    add_policies(state, new);
                     continue;
                 }
                 other => {
@@ -320,5 +333,19 @@ impl Restoring {
             known.extend(new);
         }
         Ok(())
+    }
+}
+
+/// Adds policies; one that is another one here already counts as changed now.
+fn add_policies(state: &mut State, new: BTreeMap<String, Stored>) {
+    for (name, mut new) in new {
+        if let Some(known) = state.policies.get(&name) {
+            if known.policy == new.policy {
+                continue;
+            }
+            new.version = known.version.max(new.version).saturating_add(1);
+            new.modified = now_millis();
+        }
+        state.policies.insert(name, new);
     }
 }

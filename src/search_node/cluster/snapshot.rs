@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Index, Lenience, Node, index, now_millis};
+use super::state::State;
+use super::{Index, Lenience, Node, index, now_millis, whole};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::shard::Export;
 use crate::search_node::snapshots::{
@@ -41,6 +42,8 @@ pub(in crate::search_node) struct Snapshotting {
     wish: SnapshotWish,
     indices: Vec<Arc<Index>>,
     failures: BTreeMap<String, String>,
+    /// Indices that must be in it: they were asked for by name.
+    named: BTreeSet<String>,
 }
 
 /// Files of an index, what they contain, and which of them the repository lacks.
@@ -90,6 +93,7 @@ impl Node {
             .into_iter()
             .map(|target| target.index)
             .collect();
+        let named = self.named_in(&wish);
         let mut running = Running::new(Kind::Snapshot, &repository.name, name, now_millis());
         running.uuid = index::new_uuid()?;
         running.global = wish.global;
@@ -104,7 +108,23 @@ impl Node {
             wish,
             indices,
             failures,
+            named,
         })
+    }
+
+    /// The indices that `wish` names, by themselves or an alias, and that must not be missing.
+    fn named_in(&self, wish: &SnapshotWish) -> BTreeSet<String> {
+        let lenience = Lenience {
+            ignore_unavailable: true,
+            ..wish.lenience
+        };
+        let parts = wish.indices.split(',').map(str::trim);
+        parts
+            .filter(|part| !wish.lenience.ignore_unavailable && !part.contains('*'))
+            .filter(|part| !["", "_all"].contains(part))
+            .flat_map(|part| self.resolve(part, lenience).unwrap_or_default())
+            .map(|target| target.index.name.clone())
+            .collect()
     }
 }
 
@@ -113,7 +133,7 @@ impl Snapshotting {
     /// it stays.
     pub(in crate::search_node) fn run(mut self) -> Outcome<Description> {
         let mut written = BTreeSet::new();
-        let result = self.make(&mut written);
+        let result = whole(|| self.make(&mut written));
         let running = &self.listed.running;
         let (repository, name) = (&running.repository, &running.snapshot);
         if let Err(failure) = &result {
@@ -140,15 +160,22 @@ impl Snapshotting {
         let running = Arc::clone(&self.listed.running);
         let mut pace = Pace::new(&running.work, self.repository.snapshot_rate);
         let mut indices = BTreeMap::new();
+        // Of one moment: an alias that moves meanwhile is in it once.
+        let at = self.node.state();
         for index in std::mem::take(&mut self.indices) {
             running.work.check()?;
-            match self.read(&running, &index, &pace) {
+            match self.read(&running, &at, &index, &pace) {
                 Ok(read) => {
                     let saved = self.write(&running, &index.name, read, &mut pace, written)?;
                     indices.insert(index.name.clone(), saved);
                 }
                 Err(failure) => {
                     running.work.check()?;
+                    if !self.named.contains(&index.name) && self.is_gone(&index) {
+                        // As if it had gone before the begin.
+                        running.forget(&index.name);
+                        continue;
+                    }
                     if !self.wish.partial {
                         return Err(failure);
                     }
@@ -157,19 +184,18 @@ impl Snapshotting {
                 }
             }
         }
-        let state = self.node.state();
         let global = self.wish.global.then(|| {
             BTreeMap::from([
-                ("templates".to_owned(), json!(state.templates)),
-                ("components".to_owned(), json!(state.components)),
-                ("policies".to_owned(), json!(state.policies)),
+                ("templates".to_owned(), json!(at.templates)),
+                ("components".to_owned(), json!(at.components)),
+                ("policies".to_owned(), json!(at.policies)),
             ])
         });
         let description = Description {
             format: FORMAT,
             snapshot: running.snapshot.clone(),
             uuid: running.uuid.clone(),
-            cluster_uuid: state.cluster_uuid,
+            cluster_uuid: at.cluster_uuid,
             started: running.started,
             ended: now_millis(),
             global,
@@ -181,16 +207,22 @@ impl Snapshotting {
         Ok(description)
     }
 
-    /// Saves the index, and finds out what its files contain.
-    fn read(&self, running: &Running, index: &Index, pace: &Pace<'_>) -> Outcome<Read> {
+    /// Whether the index was deleted.
+    fn is_gone(&self, index: &Index) -> bool {
+        let inner = self.node.read();
+        let entry = inner.state.indices.get(&index.name);
+        entry.is_none_or(|entry| entry.uuid != index.uuid)
+    }
+
+    /// Saves the index, and finds out what its files contain; the rest is that of `at`.
+    fn read(&self, running: &Running, at: &State, index: &Index, pace: &Pace<'_>) -> Outcome<Read> {
         let (started, began) = (now_millis(), Instant::now());
         running.note(&index.name, |progress| progress.started = started);
         self.node.save(index)?;
         let export = index.shard.export()?;
         // Fields are only ever added: a later mapping fits the segments too.
         let definition = index.definition();
-        let state = self.node.state();
-        let entry = state.indices.get(&index.name);
+        let entry = at.indices.get(&index.name);
         let entry = entry.filter(|entry| entry.uuid == index.uuid);
         let entry = entry.ok_or_else(|| Failure::no_index(&index.name))?;
         let mut files = Vec::new();
@@ -204,7 +236,10 @@ impl Snapshotting {
             });
             if !self.repository.blobs.has(&blob) && new.iter().all(|(known, _)| *known != blob) {
                 // What could not be restored must not look as if it were saved.
-                Export::verify(&name, &file)?;
+                Export::verify(&name, &file).map_err(|failure| Failure {
+                    reason: format!("index [{}]: {}", index.name, failure.reason),
+                    ..failure
+                })?;
                 new.push((blob, file));
             }
         }
@@ -212,6 +247,8 @@ impl Snapshotting {
         let saved = SavedIndex {
             definition: serde_json::to_value(definition).map_err(to_json)?,
             aliases: json!(entry.aliases),
+            lifecycle: entry.lifecycle.as_ref().map(|progress| json!(progress)),
+            rolled: entry.rolled.clone(),
             commit: export.commit,
             new_files: new.len() as u64,
             new_bytes: new.iter().map(|(blob, _)| blob.bytes).sum(),
@@ -239,6 +276,8 @@ impl Snapshotting {
     ) -> Outcome<SavedIndex> {
         self.repository.check_room(read.saved.new_bytes)?;
         for (blob, file) in &read.new {
+            // Others write too.
+            self.repository.check_room(blob.bytes)?;
             self.repository.blobs.put(file, blob, pace)?;
             written.insert(blob.hash.clone());
             running.note(index, |progress| {

@@ -136,8 +136,13 @@ async fn delete(
 ) -> Outcome<Reply> {
     request.known(&["wait_for_completion"])?;
     request.only(&[("wait_for_completion", "true")])?;
+    let (work, at, list) = (
+        Arc::clone(node),
+        repository.to_owned(),
+        snapshots.to_owned(),
+    );
     let mut aborted = Vec::new();
-    for running in node.running_snapshots(repository, snapshots) {
+    for running in blocking(move || work.to_abort(&at, &list)).await? {
         running.work.cancel(Failure::new(
             500,
             "snapshot_exception",
@@ -192,14 +197,15 @@ pub(super) fn find(
     ignore_unavailable: bool,
 ) -> Outcome<Vec<Shown>> {
     let opened = node.repository(repository)?;
+    // First: one that ends meanwhile is among the names then.
+    let at_work = node.running_snapshots(repository, "_all");
     let there = opened.names()?;
     let all = ["", "_all", "*"].contains(&list);
     let mut found = Vec::new();
     let mut chosen = BTreeSet::new();
     for part in list.split(',') {
         let fits = |name: &str| all || part == "_all" || names::matches(part, name);
-        let running = node.running_snapshots(repository, "_all");
-        let running = running.iter().filter(|running| {
+        let running = at_work.iter().filter(|running| {
             (part == "_current" || fits(&running.snapshot)) && !there.contains(&running.snapshot)
         });
         let mut any = part == "_current" || all || part.contains('*') || part == "_all";
@@ -293,11 +299,16 @@ fn status(
     request.known(&["ignore_unavailable"])?;
     let ignore = request.flag("ignore_unavailable", false)?;
     let mut shown = Vec::new();
+    let mut restores = Vec::new();
     for name in node.repositories(repositories)?.keys() {
         match snapshots {
             None => {
                 let running = node.running_snapshots(name, "_all");
                 shown.extend(running.iter().map(|running| show::progress(running)));
+                let running = node.running_restores(name);
+                restores.extend(running.iter().map(|running| show::restore(running, None)));
+                let failed = node.snapshots.failed_restores(name);
+                restores.extend(failed.iter().map(|f| show::restore(&f.running, Some(f))));
             }
             Some(list) => {
                 for found in find(node, name, list, ignore)? {
@@ -306,7 +317,11 @@ fn status(
             }
         }
     }
-    Ok(Reply::ok(json!({ "snapshots": shown })))
+    let mut answer = json!({ "snapshots": shown });
+    if snapshots.is_none() {
+        answer["restores"] = restores.into();
+    }
+    Ok(Reply::ok(answer))
 }
 
 /// Milliseconds since `started`, in milliseconds since the epoch.

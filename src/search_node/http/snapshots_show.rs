@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::info::API_VERSION;
 use crate::search_node::dates::Formats;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::snapshots::{Description, Integrity, Progress, Running};
+use crate::search_node::snapshots::{Description, Failed, Integrity, Progress, Running};
 
 /// How much is shown.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Shown {
             state: "IN_PROGRESS",
             started: running.started,
             ended: None,
-            millis: u64::try_from(running.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            millis: running.millis(),
             global: running.global,
             metadata: None,
             indices: running.progress(),
@@ -201,6 +201,24 @@ impl Shown {
 /// One at work as `GET _status` shows it.
 pub(super) fn progress(running: &Running) -> Value {
     Shown::running(running).status()
+}
+
+/// A restore at work, or one that failed. Elasticsearch has no such list: there what is restored is
+/// an index at once, and its recovery is shown.
+pub(super) fn restore(running: &Running, failed: Option<&Failed>) -> Value {
+    let indices: Vec<String> = running.progress().into_keys().collect();
+    let mut shown = json!({
+        "snapshot": running.snapshot,
+        "repository": running.repository,
+        "state": if failed.is_some() { "FAILED" } else { "STARTED" },
+        "indices": indices,
+        "start_time_in_millis": running.started,
+        "time_in_millis": failed.map_or_else(|| running.millis(), |failed| failed.millis),
+    });
+    if let Some(failed) = failed {
+        shown["reason"] = failed.why.clone().into();
+    }
+    shown
 }
 
 /// How long an index took, or takes so far, in milliseconds.

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::Shard;
+use super::bits::Bits;
 use super::commit::{Commit, segment_file};
 use super::files::verify_open;
 use super::log::sync_dir;
 use crate::fsx::FsError;
 use crate::search_node::failure::{Failure, Outcome};
+
+/// Bytes of a file of live documents at most: a bit for each number that a document can have.
+const MAX_LIVE: u64 = (1 << 29) + 64;
 
 /// The files of one commit. They are open: what a merge removes meanwhile can still be read.
 #[derive(Debug)]
@@ -23,15 +28,22 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Compares the segment `file` with its checksums; other files have none.
+    /// Compares `file`, which the index calls `name`, with its checksums.
     pub(crate) fn verify(name: &str, file: &File) -> Outcome<()> {
-        if Path::new(name)
-            .extension()
-            .is_some_and(|end| end == "segment")
-        {
-            verify_open(file, Path::new(name))?;
+        if !Path::new(name).extension().is_some_and(|end| end == "live") {
+            return Ok(verify_open(file, Path::new(name))?);
         }
-        Ok(())
+        let wrap = |error| FsError::wrap("read", Path::new(name))(error);
+        let length = file.metadata().map_err(wrap)?.len().min(MAX_LIVE);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0).map_err(wrap)?;
+        match Bits::from_bytes(&bytes) {
+            Some(_) => Ok(()),
+            None => Err(Failure::internal(format!(
+                "{name} is damaged: its checksum does not match; delete the index and restore it \
+                 from an earlier snapshot, or index its documents again"
+            ))),
+        }
     }
 }
 

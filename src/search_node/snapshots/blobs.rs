@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -19,6 +19,9 @@ const CHUNK: usize = 1 << 18;
 /// Ending of a blob that is not whole yet.
 const UNFINISHED: &str = "part";
 
+/// Ending of a blob that was found to be damaged; the next snapshot that needs it writes it anew.
+const DAMAGED: &str = "damaged";
+
 /// A content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::search_node) struct Blob {
@@ -32,6 +35,7 @@ pub(in crate::search_node) struct Blob {
 #[derive(Debug)]
 pub(in crate::search_node) struct Blobs {
     dir: PathBuf,
+    writable: bool,
 }
 
 fn hex(digest: &[u8]) -> String {
@@ -82,9 +86,9 @@ fn each_chunk(file: &File, mut visit: impl FnMut(&[u8]) -> Outcome<()>) -> Outco
 }
 
 impl Blobs {
-    /// Those in `dir`.
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// Those in `dir`; nothing of it changes when it is not `writable`.
+    pub(super) fn new(dir: PathBuf, writable: bool) -> Self {
+        Self { dir, writable }
     }
 
     fn path(&self, hash: &str) -> PathBuf {
@@ -141,7 +145,11 @@ impl Blobs {
         };
         Ok(match copy(&file, to, pace) {
             Ok(copied) if copied == *blob => Ok(()),
-            Ok(_) => Err(damaged()),
+            // Read again: it is set aside when it is damaged on the disk.
+            Ok(_) => match self.check(blob, pace)? {
+                Err(why) => Err(why),
+                Ok(()) => Err("was read in two different ways; check memory and disk".to_owned()),
+            },
             // What cannot be read is a fault of the blob, what cannot be written is not.
             Err(failure) => match self.check(blob, pace)? {
                 Err(why) => Err(why),
@@ -156,6 +164,7 @@ impl Blobs {
             return Err("has a name that no blob has".to_owned());
         }
         let file = File::open(self.path(&blob.hash)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if self.aside(blob).exists() => set_aside(blob),
             ErrorKind::NotFound => "is missing".to_owned(),
             _ => format!("cannot be read: {error}"),
         })?;
@@ -183,12 +192,39 @@ impl Blobs {
         };
         match hash_of(&file, pace) {
             Ok(found) if found == *blob => Ok(Ok(())),
-            Ok(_) => Ok(Err(damaged())),
+            Ok(_) => Ok(Err(self.condemn(&file, blob))),
             Err(failure) => {
                 pace.check()?;
                 Ok(Err(format!("cannot be read: {}", failure.reason)))
             }
         }
+    }
+
+    fn aside(&self, blob: &Blob) -> PathBuf {
+        self.path(&blob.hash).with_extension(DAMAGED)
+    }
+
+    /// Gives the damaged `file` of `blob` another name, so that nobody counts on it; says so.
+    fn condemn(&self, file: &File, blob: &Blob) -> String {
+        let path = self.path(&blob.hash);
+        let renamed = || -> io::Result<bool> {
+            let (read, named) = (file.metadata()?, std::fs::symlink_metadata(&path)?);
+            // What was written in its place meanwhile is another file.
+            if (read.dev(), read.ino()) != (named.dev(), named.ino()) {
+                return Ok(false);
+            }
+            std::fs::rename(&path, self.aside(blob))?;
+            File::open(&self.dir)?.sync_all()?;
+            Ok(true)
+        };
+        if self.writable {
+            match renamed() {
+                Ok(true) => return set_aside(blob),
+                Ok(false) => {}
+                Err(error) => tracing::error!("{} is damaged, and stays: {error}", path.display()),
+            }
+        }
+        "is damaged: its content does not match its name".to_owned()
     }
 
     /// All that are there, whole or not, by file name, with their length.
@@ -199,9 +235,11 @@ impl Blobs {
                 let entry = entry?;
                 let name = entry.file_name();
                 let Some(name) = name.to_str() else { continue };
-                let stem = name.strip_suffix(UNFINISHED);
-                let stem = stem.and_then(|stem| stem.strip_suffix('.'));
-                if is_hash(stem.unwrap_or(name)) {
+                let stem = match name.rsplit_once('.') {
+                    Some((stem, UNFINISHED | DAMAGED)) => stem,
+                    _ => name,
+                };
+                if is_hash(stem) {
                     all.insert(name.to_owned(), entry.metadata()?.len());
                 }
             }
@@ -217,8 +255,11 @@ impl Blobs {
     }
 }
 
-fn damaged() -> String {
-    "is damaged: its content does not match its name".to_owned()
+fn set_aside(blob: &Blob) -> String {
+    format!(
+        "is damaged: its content does not match its name; it is called [{}.{DAMAGED}] now",
+        blob.hash
+    )
 }
 
 /// Copies `file` into the new file `to` and has it on the disk; says what was copied.
@@ -270,7 +311,7 @@ mod tests {
     #[test]
     fn a_blob_comes_back_as_it_was_and_any_damage_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path().to_path_buf());
+        let blobs = Blobs::new(dir.path().to_path_buf(), true);
         let source = dir.path().join("source");
         crate::fsx::write_atomic(&source, &vec![7; CHUNK + 5], 0o600).unwrap();
         let file = File::open(&source).unwrap();
@@ -289,8 +330,19 @@ mod tests {
         let path = dir.path().join(&blob.hash);
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(b"x", 100).unwrap();
-        let why = blobs.get(&blob, &to, &mut pace).unwrap().unwrap_err();
-        assert!(why.contains("does not match"), "{why}");
+        let readonly = Blobs::new(dir.path().to_path_buf(), false);
+        for blobs in [&readonly, &blobs, &blobs] {
+            let why = blobs.get(&blob, &to, &mut pace).unwrap().unwrap_err();
+            assert!(why.contains("does not match"), "{why}");
+            assert_eq!(blobs.has(&blob), !blobs.writable);
+        }
+        let aside = format!("{}.damaged", blob.hash);
+        assert!(blobs.all().unwrap().keys().eq([&aside]));
+        blobs.remove(&aside).unwrap();
+        let source = File::open(&source).unwrap();
+        blobs.put(&source, &blob, &mut pace).unwrap();
+        blobs.check(&blob, &pace).unwrap().unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(10).unwrap();
         let why = blobs.check(&blob, &pace).unwrap().unwrap_err();
         assert!(why.contains("10 bytes"), "{why}");
@@ -308,7 +360,7 @@ mod tests {
     #[test]
     fn work_that_is_called_off_leaves_no_part_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path().to_path_buf());
+        let blobs = Blobs::new(dir.path().to_path_buf(), true);
         let source = dir.path().join("source");
         crate::fsx::write_atomic(&source, b"abc", 0o600).unwrap();
         let file = File::open(&source).unwrap();

@@ -38,12 +38,18 @@ pub(in crate::search_node) struct Description {
 }
 
 /// An index in a snapshot.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::search_node) struct SavedIndex {
     /// Settings, mapping and the rest of its definition.
     pub definition: Value,
     /// Aliases by name.
     pub aliases: Value,
+    /// Where it was in its lifecycle.
+    #[serde(default)]
+    pub lifecycle: Option<Value>,
+    /// When another index took its place, by alias, in milliseconds since the epoch.
+    #[serde(default)]
+    pub rolled: BTreeMap<String, i64>,
     /// Which file is what.
     pub commit: Value,
     /// Its files.

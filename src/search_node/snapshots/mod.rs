@@ -25,7 +25,7 @@ pub(super) use registration::Registration;
 pub(super) use removal::Freed;
 pub(super) use repository::Repository;
 pub(super) use room::check_free;
-pub(super) use running::{Kind, Listed, Progress, Running, Snapshots};
+pub(super) use running::{Failed, Kind, Listed, Progress, Running, Snapshots};
 pub(super) use work::Pace;
 
 use super::failure::{Failure, Outcome};

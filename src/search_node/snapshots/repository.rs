@@ -120,7 +120,7 @@ impl Repository {
             name: name.to_owned(),
             snapshot_rate: registration.snapshot_rate(),
             restore_rate: registration.restore_rate(),
-            blobs: Blobs::new(dir.join(BLOBS)),
+            blobs: Blobs::new(dir.join(BLOBS), !registration.is_readonly()),
             dir,
             readonly: registration.is_readonly(),
             max_snapshots: registration.max_snapshots(),
@@ -346,14 +346,8 @@ pub(super) mod tests {
                 bytes: blob.bytes,
             };
             let index = SavedIndex {
-                definition: Value::Null,
-                aliases: Value::Null,
-                commit: Value::Null,
                 files: blobs.iter().map(file).collect(),
-                new_files: 0,
-                new_bytes: 0,
-                started: 0,
-                millis: 0,
+                ..SavedIndex::default()
             };
             let description = Description {
                 format: FORMAT,

@@ -13,7 +13,7 @@ use crate::search_node::failure::{Failure, Outcome};
 /// Operations at work at once at most; each reads and writes whole indices.
 const MAX_RUNNING: usize = 4;
 
-/// Snapshots that failed and are remembered, the last ones.
+/// Snapshots and restores that failed and are remembered, the last ones.
 const MAX_FAILED: usize = 100;
 
 /// What is done.
@@ -107,12 +107,33 @@ impl Running {
         change(self.lock().entry(index.to_owned()).or_default());
     }
 
+    /// How long it takes so far, in milliseconds.
+    pub(in crate::search_node) fn millis(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes `index` out: it was deleted.
+    pub(in crate::search_node) fn forget(&self, index: &str) {
+        self.lock().remove(index);
+    }
+
     /// Waits for its end.
     pub(in crate::search_node) async fn ended(&self) {
         let mut ended = self.ended.subscribe();
         // The sender lives as long as this.
         let _ = ended.wait_for(|ended| *ended).await;
     }
+}
+
+/// Something that failed.
+#[derive(Debug, Clone)]
+pub(in crate::search_node) struct Failed {
+    /// What it was.
+    pub running: Arc<Running>,
+    /// Why.
+    pub why: String,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
 }
 
 /// All that is at work, and where repositories may lie.
@@ -126,8 +147,8 @@ pub(in crate::search_node) struct Snapshots {
 #[derive(Debug, Default)]
 struct Inner {
     running: Vec<Arc<Running>>,
-    /// Why the last try of a snapshot failed, by repository and snapshot, oldest first.
-    failed: Vec<((String, String), String)>,
+    /// Last tries of snapshots and restores that failed, oldest first.
+    failed: Vec<Failed>,
     stopped: bool,
 }
 
@@ -193,17 +214,34 @@ impl Snapshots {
         self.lock().running.clone()
     }
 
-    /// Notes why a snapshot failed, or that it did not.
-    pub(in crate::search_node) fn note(&self, running: &Running, failed: Option<String>) {
-        let key = (running.repository.clone(), running.snapshot.clone());
+    /// Notes why a snapshot or a restore failed, or that it did not.
+    pub(in crate::search_node) fn note(&self, running: &Arc<Running>, failed: Option<String>) {
         let mut inner = self.lock();
-        inner.failed.retain(|(known, _)| *known != key);
+        inner.failed.retain(|known| {
+            let known = &known.running;
+            (known.kind, &known.repository, &known.snapshot)
+                != (running.kind, &running.repository, &running.snapshot)
+        });
         if let Some(why) = failed {
             if inner.failed.len() >= MAX_FAILED {
                 inner.failed.remove(0);
             }
-            inner.failed.push((key, why));
+            inner.failed.push(Failed {
+                running: Arc::clone(running),
+                why,
+                millis: running.millis(),
+            });
         }
+    }
+
+    /// Restores from this repository that failed since the start of the node, and were not tried
+    /// with success since then; oldest first.
+    pub(in crate::search_node) fn failed_restores(&self, repository: &str) -> Vec<Failed> {
+        let mut failed = self.lock().failed.clone();
+        failed.retain(|failed| {
+            failed.running.kind == Kind::Restore && failed.running.repository == repository
+        });
+        failed
     }
 
     /// Why the last try of this snapshot failed, since the start of the node.
@@ -213,11 +251,13 @@ impl Snapshots {
         name: &str,
     ) -> Option<String> {
         let inner = self.lock();
-        let found = inner
-            .failed
-            .iter()
-            .find(|((r, s), _)| r == repository && s == name);
-        found.map(|(_, why)| why.clone())
+        let found = inner.failed.iter().find(|failed| {
+            let running = &failed.running;
+            running.kind == Kind::Snapshot
+                && running.repository == repository
+                && running.snapshot == name
+        });
+        found.map(|failed| failed.why.clone())
     }
 
     /// Calls everything off: the node ends.

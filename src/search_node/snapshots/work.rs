@@ -42,7 +42,8 @@ pub(in crate::search_node) struct Pace<'a> {
     /// Bytes each second; `None` is as fast as it goes.
     rate: Option<u64>,
     began: Instant,
-    bytes: u64,
+    /// When the next bytes may be moved, counted from the beginning.
+    due: Duration,
 }
 
 impl<'a> Pace<'a> {
@@ -52,18 +53,20 @@ impl<'a> Pace<'a> {
             work,
             rate,
             began: Instant::now(),
-            bytes: 0,
+            due: Duration::ZERO,
         }
     }
 
     /// To be called for every `bytes` that were moved: waits when that was too fast, and fails
     /// when the work was called off.
     pub(super) fn moved(&mut self, bytes: u64) -> Outcome<()> {
-        self.bytes += bytes;
-        let due = self.rate.map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(self.bytes as f64 / rate.max(1) as f64)
-        });
-        self.work.pause(due.saturating_sub(self.began.elapsed()))
+        let elapsed = self.began.elapsed();
+        if let Some(rate) = self.rate {
+            // Time in which nothing was moved is not made up for.
+            self.due =
+                self.due.max(elapsed) + Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+        }
+        self.work.pause(self.due.saturating_sub(elapsed))
     }
 
     /// Fails when the work was called off; for what is only read.
@@ -80,6 +83,11 @@ mod tests {
     fn a_rate_is_kept_and_work_that_is_called_off_ends() {
         let work = Work::default();
         let mut pace = Pace::new(&work, Some(1000));
+        let began = Instant::now();
+        pace.moved(100).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(95));
+        // Half a second without a move saves nothing up.
+        work.pause(Duration::from_millis(500)).unwrap();
         let began = Instant::now();
         pace.moved(100).unwrap();
         assert!(began.elapsed() >= Duration::from_millis(95));
