@@ -288,8 +288,7 @@ async fn read(
         _ => blocking(move || coding.decode(body, max)).await?,
     };
     // What it turned out not to take is for others.
-    let used = u32::try_from(kib(request.body.len())).unwrap_or(u32::MAX);
-    let spare = room.num_permits().saturating_sub(used as usize);
+    let spare = room.num_permits().saturating_sub(kib(request.body.len()));
     drop(room.split(spare));
     Ok((request, room))
 }

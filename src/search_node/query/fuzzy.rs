@@ -246,9 +246,10 @@ fn near_terms(
                 continue;
             }
             let within = |automaton: &Arc<DfaWrapper>| accepts(&**automaton, term);
-            let edits = match term == text {
-                true => 0,
-                false => 1 + automata.iter().position(within).unwrap_or(automata.len()),
+            let edits = if term == text {
+                0
+            } else {
+                1 + automata.iter().position(within).unwrap_or(automata.len())
             };
             let shorter = term.chars().count().min(text.chars().count()).max(1);
             // As Lucene's FuzzyTermsEnum; what is as long as the edits is worth nothing, yet found.
