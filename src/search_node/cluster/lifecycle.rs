@@ -13,6 +13,7 @@ use super::rollover::figures;
 use super::settings::Operation;
 use super::state::{Entry, State};
 use super::steady::{Clock, Steady};
+use super::upkeep::merge;
 use super::{Index, Node, Rollover, now_millis, whole};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::lifecycle::{Conditions, Next, Progress, Stored, Work, next};
@@ -31,9 +32,6 @@ const ORIGINATION_DATE: &str = "index.lifecycle.origination_date";
 
 /// Steps of one index in one pass; the longest way through a policy has fewer.
 const MAX_STEPS: usize = 64;
-
-/// A merge into fewer segments than this that does not fit into memory is given up.
-const MAX_SEGMENTS: usize = 1024;
 
 /// The start of 2025: a clock that is behind it was not set yet, as after the start of a board that
 /// has none that goes on. Ages mean nothing then, and a deletion cannot be taken back.
@@ -387,31 +385,6 @@ fn check_writer(entry: &Entry) -> Outcome<()> {
              take the policy from this one"
         ))),
         _ => Ok(()),
-    }
-}
-
-/// Merges into `wanted` segments, or into as few as fit into memory at once.
-fn merge(index: &Index, wanted: usize) -> Outcome<()> {
-    let mut segments = wanted;
-    loop {
-        match index.shard.force_merge(segments) {
-            Err(failure)
-                if failure.kind == "circuit_breaking_exception" && segments < MAX_SEGMENTS =>
-            {
-                segments = segments.saturating_mul(2);
-            }
-            Ok(()) => {
-                if segments > wanted {
-                    tracing::warn!(
-                        "index [{}] is too large to be merged into [{wanted}] segments; it has at \
-                         most [{segments}]",
-                        index.name
-                    );
-                }
-                return Ok(());
-            }
-            Err(failure) => return Err(failure),
-        }
     }
 }
 

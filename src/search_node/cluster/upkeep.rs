@@ -25,6 +25,9 @@ const LOG_STEP: u64 = 16 << 20;
 /// Space that is kept back, so that indices can be deleted on a full disk.
 const RESERVE: i64 = 1 << 20;
 
+/// A merge into fewer segments than this that does not fit into memory is given up.
+const MAX_SEGMENTS: usize = 1024;
+
 /// Memory that one index may take before it is saved, of a node that has `memory`, in bytes.
 pub(super) fn buffer_limit(memory: u64) -> u64 {
     (memory / 4).clamp(4 << 20, 64 << 20)
@@ -245,4 +248,29 @@ pub(in crate::search_node) fn worst(healths: impl Iterator<Item = &'static str>)
 /// Whether a save may begin now: a flush or a merge at work would keep the others waiting.
 fn can_save(index: &Index) -> bool {
     !index.failed_lately() && index.shard.is_idle()
+}
+
+/// Merges into `wanted` segments, or into as few as fit into memory at once.
+pub(super) fn merge(index: &Index, wanted: usize) -> Outcome<()> {
+    let mut segments = wanted;
+    loop {
+        match index.shard.force_merge(segments) {
+            Err(failure)
+                if failure.kind == "circuit_breaking_exception" && segments < MAX_SEGMENTS =>
+            {
+                segments = segments.saturating_mul(2);
+            }
+            Ok(()) => {
+                if segments > wanted {
+                    tracing::warn!(
+                        "index [{}] is too large to be merged into [{wanted}] segments; it has at \
+                         most [{segments}]",
+                        index.name
+                    );
+                }
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
 }
