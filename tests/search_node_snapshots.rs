@@ -1094,3 +1094,35 @@ fn an_index_that_goes_during_a_snapshot_of_a_pattern_is_left_out() {
     let (status, _, reason) = node.refused("GET", "/_snapshot/r/slow", json!({}));
     assert!(status == 404 && reason.contains("[b]"), "{reason}");
 }
+
+#[test]
+fn an_alias_that_moves_during_a_snapshot_is_in_it_once() {
+    let dir = tempdir();
+    let node = start(dir.path(), &json!({"max_snapshot_bytes_per_sec": "60kb"}));
+    for index in ["a", "b"] {
+        keyword_index(&node, index);
+        fill(&node, index, 0, 200);
+    }
+    let move_alias = || {
+        let actions = json!([{"remove": {"index": "a", "alias": "x"}},
+            {"add": {"index": "b", "alias": "x"}}]);
+        node.call("POST", "/_aliases", json!({ "actions": actions }));
+    };
+    node.call("PUT", "/a/_alias/x", json!({}));
+    node.call("PUT", "/_snapshot/r/s", json!({}));
+    wait_until("a first blob", || {
+        blobs(dir.path())
+            .keys()
+            .any(|path| path.extension().is_none())
+    });
+    move_alias();
+    wait_until("its end", || {
+        node.call("GET", "/_snapshot/r/_current", json!({}))["total"] == 0
+    });
+    node.call("DELETE", "/a", json!({}));
+    node.call("DELETE", "/b", json!({}));
+    restore(&node, "s", json!({}));
+    let found = node.call("GET", "/_alias/x", json!({}));
+    let indices: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(indices, ["a"]);
+}

@@ -349,3 +349,25 @@ fn add_policies(state: &mut State, new: BTreeMap<String, Stored>) {
         state.policies.insert(name, new);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_the_state_on_the_disk_may_name_is_never_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::open(dir.path(), "c", "n", 1 << 28, &[]).unwrap();
+        let index = node.create("a", &Value::Null).unwrap();
+        let named = node.indices_dir().join(&index.uuid);
+        let new = node.indices_dir().join("new");
+        fsx::create_dir(&new, 0o700).unwrap();
+        node.discard(&index.uuid);
+        node.discard("new");
+        assert!(named.is_dir() && !new.exists());
+        fsx::create_dir(&new, 0o700).unwrap();
+        fsx::write_atomic(&dir.path().join("state.json"), b"{", 0o600).unwrap();
+        node.discard("new");
+        assert!(new.is_dir());
+    }
+}

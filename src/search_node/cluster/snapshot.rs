@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::settings::Flat;
 use super::state::State;
 use super::{Index, Lenience, Node, index, now_millis, whole};
 use crate::search_node::failure::{Failure, Outcome};
@@ -15,6 +16,9 @@ use crate::search_node::snapshots::{
     Blob, Description, FORMAT, Kind, Listed, Lock, Pace, Repository, Running, SavedFile,
     SavedIndex, check_snapshot_name, hash_of, invalid_name,
 };
+
+/// Beginning of the settings of lifecycles.
+const LIFECYCLE: &str = "index.lifecycle.";
 
 /// What a snapshot is to hold.
 #[derive(Debug)]
@@ -44,6 +48,14 @@ pub(in crate::search_node) struct Snapshotting {
     failures: BTreeMap<String, String>,
     /// Indices that must be in it: they were asked for by name.
     named: BTreeSet<String>,
+}
+
+/// What is of one moment in a snapshot, however long it takes.
+struct Moment {
+    state: State,
+    /// Settings of lifecycles, by index. With a rollover that is not in the state they would say
+    /// that the index is older than it is.
+    lifecycles: BTreeMap<String, Flat>,
 }
 
 /// Files of an index, what they contain, and which of them the repository lacks.
@@ -160,8 +172,7 @@ impl Snapshotting {
         let running = Arc::clone(&self.listed.running);
         let mut pace = Pace::new(&running.work, self.repository.snapshot_rate);
         let mut indices = BTreeMap::new();
-        // Of one moment: an alias that moves meanwhile is in it once.
-        let at = self.node.state();
+        let at = self.moment();
         for index in std::mem::take(&mut self.indices) {
             running.work.check()?;
             match self.read(&running, &at, &index, &pace) {
@@ -186,16 +197,16 @@ impl Snapshotting {
         }
         let global = self.wish.global.then(|| {
             BTreeMap::from([
-                ("templates".to_owned(), json!(at.templates)),
-                ("components".to_owned(), json!(at.components)),
-                ("policies".to_owned(), json!(at.policies)),
+                ("templates".to_owned(), json!(at.state.templates)),
+                ("components".to_owned(), json!(at.state.components)),
+                ("policies".to_owned(), json!(at.state.policies)),
             ])
         });
         let description = Description {
             format: FORMAT,
             snapshot: running.snapshot.clone(),
             uuid: running.uuid.clone(),
-            cluster_uuid: at.cluster_uuid,
+            cluster_uuid: at.state.cluster_uuid,
             started: running.started,
             ended: now_millis(),
             global,
@@ -207,6 +218,19 @@ impl Snapshotting {
         Ok(description)
     }
 
+    fn moment(&self) -> Moment {
+        // Settings first: a rollover is in the state before it is in them.
+        let lifecycles = self.indices.iter().map(|index| {
+            let mut flat = index.settings().flat.clone();
+            flat.retain(|key, _| key.starts_with(LIFECYCLE));
+            (index.name.clone(), flat)
+        });
+        Moment {
+            lifecycles: lifecycles.collect(),
+            state: self.node.state(),
+        }
+    }
+
     /// Whether the index was deleted.
     fn is_gone(&self, index: &Index) -> bool {
         let inner = self.node.read();
@@ -215,14 +239,25 @@ impl Snapshotting {
     }
 
     /// Saves the index, and finds out what its files contain; the rest is that of `at`.
-    fn read(&self, running: &Running, at: &State, index: &Index, pace: &Pace<'_>) -> Outcome<Read> {
+    fn read(
+        &self,
+        running: &Running,
+        at: &Moment,
+        index: &Index,
+        pace: &Pace<'_>,
+    ) -> Outcome<Read> {
         let (started, began) = (now_millis(), Instant::now());
         running.note(&index.name, |progress| progress.started = started);
         self.node.save(index)?;
         let export = index.shard.export()?;
         // Fields are only ever added: a later mapping fits the segments too.
-        let definition = index.definition();
-        let entry = at.indices.get(&index.name);
+        let mut definition = index.definition();
+        definition
+            .settings
+            .retain(|key, _| !key.starts_with(LIFECYCLE));
+        let lifecycle = at.lifecycles.get(&index.name).cloned();
+        definition.settings.extend(lifecycle.unwrap_or_default());
+        let entry = at.state.indices.get(&index.name);
         let entry = entry.filter(|entry| entry.uuid == index.uuid);
         let entry = entry.ok_or_else(|| Failure::no_index(&index.name))?;
         let mut files = Vec::new();

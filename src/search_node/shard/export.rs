@@ -30,7 +30,8 @@ pub(crate) struct Export {
 impl Export {
     /// Compares `file`, which the index calls `name`, with its checksums.
     pub(crate) fn verify(name: &str, file: &File) -> Outcome<()> {
-        if !Path::new(name).extension().is_some_and(|end| end == "live") {
+        let end = Path::new(name).extension();
+        if end.is_none_or(|end| end != "live") {
             return Ok(verify_open(file, Path::new(name))?);
         }
         let wrap = |error| FsError::wrap("read", Path::new(name))(error);
