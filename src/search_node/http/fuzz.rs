@@ -70,8 +70,8 @@ pub struct Searched {
 impl Searched {
     /// Its data lie in `dir`, which must be empty.
     pub fn open(dir: &Path) -> Result<Self, String> {
-        let node =
-            Node::open(dir, "fuzz", "fuzz", MEMORY).map_err(|failure| failure.to_string())?;
+        let node = Node::open(dir, "fuzz", "fuzz", MEMORY, &[]);
+        let node = node.map_err(|failure| failure.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
