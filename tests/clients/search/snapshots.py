@@ -108,7 +108,7 @@ def status(t):
     has(shown, {"snapshot": "one", "repository": repository, "state": "SUCCESS"})
     has(shown["shards_stats"], {"total": 1, "done": 1, "failed": 0})
     holds(shown["stats"]["total"]["size_in_bytes"] > 0 and name in shown["indices"], shown)
-    same(t.es.snapshot.status().body, {"snapshots": []})
+    same(t.es.snapshot.status().body, {"snapshots": [], "restores": []})
 
 
 @works("POST /_snapshot/{repository}/_cleanup")
