@@ -66,7 +66,7 @@ def snapshots(t):
     fails(lambda: t.es.snapshot.delete(repository=repository, snapshot="one"), 404, "snapshot_missing_exception")
 
 
-@works("POST /_snapshot/{repository}/{snapshot}/_restore", "`indices`, `rename_pattern`, `rename_replacement`, `include_aliases`, `index_settings`, `ignore_index_settings`", "documents, mapping, settings, aliases")
+@works("POST /_snapshot/{repository}/{snapshot}/_restore", "`indices`, `rename_pattern`, `rename_replacement`, `include_aliases`, `index_settings`, `ignore_index_settings`", "documents, mapping, settings, aliases, place in the lifecycle")
 def a_snapshot_is_restored(t):
     repository = _repository(t)
     name = t.index([{"n": n, "k": str(n)} for n in range(25)], {"n": {"type": "integer"}, "k": {"type": "keyword"}}, settings={"refresh_interval": "7s"}, aliases={t.name("alias"): {}})
@@ -100,7 +100,7 @@ def a_closed_index_is_replaced(t):
 
 
 @works("GET /_snapshot/{repository}/{snapshot}/_status", "states, shards, files and sizes")
-@works("GET /_snapshot/_status", "", "those at work")
+@works("GET /_snapshot/_status", "", "those at work; under `restores`, which Elasticsearch does not have, restores at work and those that failed")
 def status(t):
     repository, name = _repository(t), t.index([{"n": 1}])
     _snapshot(t, repository, "one", indices=name)
