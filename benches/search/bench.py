@@ -9,7 +9,6 @@ import datetime
 import hashlib
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -20,6 +19,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+from shared import BenchError, free_ports, machine, positive, put_between, say
 
 BEGIN = "<!-- bench search: begin -->"
 END = "<!-- bench search: end -->"
@@ -32,28 +33,12 @@ PEER_SECONDS = 10
 STARTS = 10
 
 
-class BenchError(Exception):
-    """What could not be measured, and why."""
-
-
-def say(text):
-    """Progress."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def free_port():
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def status_of(pid, key):
     """A line of /proc/PID/status in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) / 1024
-    raise BenchError(f"no {key} of process {pid}")
+    raise BenchError("reading the memory of a process", f"no {key} of process {pid}", "see whether it lives")
 
 
 def written(pid):
@@ -61,7 +46,9 @@ def written(pid):
     for line in Path(f"/proc/{pid}/io").read_text(encoding="utf-8").splitlines():
         if line.startswith("write_bytes:"):
             return int(line.split()[1])
-    raise BenchError(f"no write_bytes of process {pid}")
+    raise BenchError(
+        "reading what a process wrote", f"no write_bytes of process {pid}", "see whether it lives"
+    )
 
 
 class Node:
@@ -69,7 +56,7 @@ class Node:
 
     def __init__(self, program, folder):
         self.program = program
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         digest = hashlib.pbkdf2_hmac("sha512", b"correct horse", b"salt", 1000)
         pair = "$".join(base64.b64encode(part).decode() for part in (b"salt", digest[:32]))
         self.config = folder / "node.toml"
@@ -104,7 +91,9 @@ class Node:
             if health and health["status"] in ("green", "yellow"):
                 return (time.monotonic() - began) * 1000
             if self.process.poll() is not None or time.monotonic() - began > 60:
-                raise BenchError(f"the node did not start:\n{self.log.read_text()[-2000:]}")
+                raise BenchError(
+                    "starting the node", self.log.read_text()[-2000:], "mend what it complains of"
+                )
             time.sleep(0.002)
 
     def stop(self, how=signal.SIGTERM):
@@ -118,7 +107,7 @@ class Peer:
     """noida-db, with its Elasticsearch interface alone."""
 
     def __init__(self, program, folder):
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.log = folder / "noida.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -133,7 +122,9 @@ class Peer:
                     return
             except OSError:
                 time.sleep(0.05)
-        raise BenchError(f"noida-db did not start:\n{self.log.read_text()[-2000:]}")
+        raise BenchError(
+            "starting noida-db", self.log.read_text()[-2000:], "mend what it complains of"
+        )
 
     def stop(self):
         """Ends it."""
@@ -151,7 +142,9 @@ def job(load, *args):
         [load, *map(str, args)], capture_output=True, text=True, check=False, timeout=1200
     )
     if result.returncode != 0:
-        raise BenchError(f"{' '.join(map(str, args[:1]))}: {result.stderr.strip()[-1000:]}")
+        raise BenchError(
+            f"the load's job {args[0]}", result.stderr.strip()[-1000:], "--keep leaves the work folder"
+        )
     return json.loads(result.stdout)
 
 
@@ -193,7 +186,11 @@ def measure_node(args, folder):
         found["ready_killed"] = statistics.median(starts[signal.SIGKILL])
         count = node.get("/bench/_count")["count"]
         if count != args.docs + 10:
-            raise BenchError(f"{args.docs + 10} documents were acknowledged, {count} are there")
+            raise BenchError(
+                "counting after the kills",
+                f"{args.docs + 10} documents were acknowledged, {count} are there",
+                "this is a fault of the node: --keep leaves its data",
+            )
     finally:
         node.stop()
     return found
@@ -216,22 +213,6 @@ def measure_peer(args, folder):
     finally:
         peer.stop()
     return found
-
-
-def machine(folder):
-    """What it was measured on."""
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith(("model name", "Model")):
-            model = line.split(":", 1)[1].strip()
-    kib = int(Path("/proc/meminfo").read_text(encoding="utf-8").split()[1])
-    kind = subprocess.run(
-        ["df", "--output=fstype", folder], capture_output=True, text=True, check=True
-    ).stdout.split()[-1]
-    return (
-        f"{os.cpu_count()} cores {platform.machine()} ({model}), {kib / 2**20:.1f} GiB RAM, "
-        f"Linux {platform.release()}, data on {kind}"
-    )
 
 
 def targets(node):
@@ -267,8 +248,6 @@ def render(args, found, folder, load):
     node, peer, direct = found["node"], found["peer"], found["direct"]
     verdicts = targets(node)
     lines = [
-        BEGIN,
-        "",
         f"Written by `scripts/bench search --out docs/performance.md` on {datetime.date.today()}.",
         "",
         f"- machine: {machine(folder)}; load average {load:.2f} before the run",
@@ -306,25 +285,7 @@ def render(args, found, folder, load):
         ("", "lucid", "noida-db 0.2.3", "lucid against it", "tantivy in process", "left by HTTP, JSON and the log"),
         rows,
     )
-    lines += [END]
     return "\n".join(lines), any(word == "miss" for *_, word in verdicts)
-
-
-def write(path, text):
-    """Puts the section between its markers."""
-    whole = path.read_text(encoding="utf-8")
-    if BEGIN not in whole or END not in whole:
-        raise BenchError(f"{path} has no markers {BEGIN} and {END}; add them where it belongs")
-    before, rest = whole.split(BEGIN, 1)
-    path.write_text(before + text + rest.split(END, 1)[1], encoding="utf-8")
-
-
-def positive(text):
-    """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 def main():
@@ -352,9 +313,10 @@ def main():
         text, missed = render(args, found, folder, load)
         print(text)
         if args.out:
-            write(args.out, text)
+            put_between(args.out, BEGIN, END, text, "# Performance\n")
     except BenchError as error:
-        say(f"failed: {error}")
+        print(f"bench: failed: {error.step}", file=sys.stderr)
+        print(f"  why:  {error.why}\n  do:   {error.todo}", file=sys.stderr)
         return 1
     finally:
         if args.keep:

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import wire
-from common import BenchError, clean_env, start_daemon, stop_daemon, tail
+from common import clean_env, start_daemon, stop_daemon, tail
+from shared import BenchError
 
 VOLUMES = {"document": "mongodb", "cache": "redis"}
 

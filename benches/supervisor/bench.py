@@ -19,17 +19,10 @@ import report
 import restart
 import start
 import wire
-from common import BenchError, end_all_under, say
+from common import end_all_under
+from shared import BenchError, positive, say
 
 PARTS = ("restart", "resources", "start")
-
-
-def positive(text):
-    """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 def arguments():

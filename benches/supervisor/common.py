@@ -1,28 +1,11 @@
-"""What every part of the benchmark needs: failing clearly, progress, waiting, processes."""
+"""What every part of this benchmark needs: waiting, and processes."""
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
-
-
-class BenchError(Exception):
-    """A step that failed: which, why, and what to do."""
-
-    def __init__(self, step, why, todo):
-        super().__init__(f"{step}: {why}")
-        self.step = step
-        self.why = why
-        self.todo = todo
-
-
-def say(text):
-    """One line of progress."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def tail(path, lines=8):
@@ -32,17 +15,6 @@ def tail(path, lines=8):
     except OSError:
         return "(no output)"
     return "\n".join("    " + line for line in text.splitlines()[-lines:]) or "(no output)"
-
-
-def free_ports(count):
-    """Ports that nobody listens on now. All are held until the last is found."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports.append(sock.getsockname()[1])
-    return ports
 
 
 def clean_env():

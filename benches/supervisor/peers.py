@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import figures
-from common import BenchError, start_daemon, stop_daemon
+from common import start_daemon, stop_daemon
+from shared import BenchError
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """The tables, and whether each target is met."""
 
 import datetime
-import os
-import platform
 import statistics
 import subprocess
-from pathlib import Path
 
 import figures
 import peers
 from restart import COLD
+from shared import machine, put_between
 
 BEGIN = "<!-- bench supervisor: begin -->"
 END = "<!-- bench supervisor: end -->"
@@ -38,22 +36,6 @@ def ms(seconds):
 def _first_line(command):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return (result.stdout or result.stderr).strip().splitlines()[0]
-
-
-def _machine(folder):
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith(("model name", "Model")):
-            model = line.split(":", 1)[1].strip()
-    kib = int(Path("/proc/meminfo").read_text(encoding="utf-8").split()[1])
-    found = subprocess.run(
-        ["df", "--output=fstype", str(folder)], capture_output=True, text=True, check=True
-    )
-    kind = found.stdout.split()[-1]
-    return (
-        f"{os.cpu_count()} cores {platform.machine()} ({model}), {kib / 2**20:.1f} GiB RAM, "
-        f"Linux {platform.release()}, data on {kind}"
-    )
 
 
 class Verdicts:
@@ -220,7 +202,7 @@ def render(args, found, folder, load):
     lines = [
         f"Written by `{args.shown_command}` on {today}.",
         "",
-        f"- machine: {_machine(folder)}; load average {load:.2f} before the run",
+        f"- machine: {machine(folder)}; load average {load:.2f} before the run",
         f"- versions: {_versions(args)}",
         "",
         *_table(["figure", "measured", "target", "verdict"], verdicts.rows),
@@ -231,10 +213,4 @@ def render(args, found, folder, load):
 
 def write(path, text):
     """Puts the section between its markers; makes file and markers when they are missing."""
-    old = path.read_text(encoding="utf-8") if path.exists() else HEADER
-    if BEGIN in old and END in old:
-        head, rest = old.split(BEGIN, 1)
-        foot = rest.split(END, 1)[1]
-    else:
-        head, foot = old.rstrip("\n") + "\n\n", "\n"
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{foot}", encoding="utf-8")
+    put_between(path, BEGIN, END, text, HEADER)

@@ -11,7 +11,8 @@ import time
 import peers
 import wire
 from appliance import Lucid
-from common import BenchError, GatedStart, free_ports, say, tail
+from common import GatedStart, tail
+from shared import BenchError, free_ports, say
 
 COLD = "redis alone, cold start"
 #: Runs shorter than this would let the peers' own brakes against fast restarts decide.

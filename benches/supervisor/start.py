@@ -12,7 +12,8 @@ import peers
 import restart
 import wire
 from appliance import Lucid, command_line
-from common import BenchError, GatedStart, free_ports, say, tail
+from common import GatedStart, tail
+from shared import BenchError, free_ports, say
 
 SETTLE = 20
 WINDOW = 60

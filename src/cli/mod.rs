@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::api::{Client, ClientError};
 use crate::board::{Board, BoardError};
 use crate::config::{Config, ConfigError, DEFAULT_FILE, MemoryPlan, Role};
+use crate::engine::Credentials;
 use crate::fsx::FsError;
 use crate::paths::Paths;
 use crate::status::DatastoreState;
@@ -323,6 +324,22 @@ fn config(
     Ok(Done::Well)
 }
 
+/// Address and accounts of a datastore for its clients.
+fn client_uri(
+    paths: &Paths,
+    config: &Config,
+    name: Role,
+) -> Result<(String, Credentials), CliError> {
+    supervisor::client_uri(paths, config, name).map_err(|error| {
+        let way_out = if config.common(name).enabled {
+            "credentials are made at the first start of the datastore".to_owned()
+        } else {
+            format!("{name} is off: set datastore.{name}.enabled = true")
+        };
+        CliError::Credentials(format!("{error}; {way_out}"))
+    })
+}
+
 fn credentials_command(
     paths: &Paths,
     file: Option<&Path>,
@@ -333,15 +350,7 @@ fn credentials_command(
         CredentialsCommand::Show { name } => {
             let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
             let config = Config::load(&path, file.is_some())?;
-            let (uri, credentials) =
-                supervisor::client_uri(paths, &config, name).map_err(|error| {
-                    let way_out = if config.common(name).enabled {
-                        "credentials are made at the first start of the datastore".to_owned()
-                    } else {
-                        format!("{name} is off: set datastore.{name}.enabled = true")
-                    };
-                    CliError::Credentials(format!("{error}; {way_out}"))
-                })?;
+            let (uri, credentials) = client_uri(paths, &config, name)?;
             let shown = json!({
                 "datastore": name,
                 "user": credentials.client.user,

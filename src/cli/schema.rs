@@ -10,7 +10,6 @@ use super::{CliError, Done, block_on};
 use crate::config::{Config, Role};
 use crate::paths::Paths;
 use crate::schema::search::{self, Change, Report};
-use crate::supervisor;
 
 pub(super) fn run(
     paths: &Paths,
@@ -44,12 +43,7 @@ fn search_uri(paths: &Paths, config: &Config) -> Result<String, CliError> {
             "search is off: set datastore.search.enabled = true and start the appliance".to_owned(),
         ));
     }
-    let (uri, _) = supervisor::client_uri(paths, config, Role::Search).map_err(|error| {
-        CliError::Credentials(format!(
-            "{error}; credentials are made at the first start of the datastore"
-        ))
-    })?;
-    Ok(uri)
+    Ok(super::client_uri(paths, config, Role::Search)?.0)
 }
 
 fn show(out: &mut Out) -> Result<Done, CliError> {

@@ -291,13 +291,11 @@ fn index_steps(
         json!({ "add": add })
     };
     let request = |actions: Vec<Value>| {
-        let body = json!({ "actions": actions });
-        let request = |body| Request {
+        vec![Request {
             method: "POST",
             path: "_aliases".to_owned(),
-            body,
-        };
-        vec![request(body)]
+            body: json!({ "actions": actions }),
+        }]
     };
     let known = |alias: &String| current.aliases.values().any(|of| of.contains_key(alias));
     match &target {

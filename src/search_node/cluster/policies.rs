@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::lifecycle::policy_of;
 use super::{Index, Node, now_millis};
+use crate::search_node::dates;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::lifecycle::{Policy, Progress, Stored};
 use crate::search_node::names;
@@ -72,7 +73,7 @@ impl Node {
     }
 
     /// The policies that fit `patterns`, as they are shown.
-    pub(crate) fn policies(&self, patterns: &str, date: impl Fn(i64) -> String) -> Outcome<Value> {
+    pub(crate) fn policies(&self, patterns: &str) -> Outcome<Value> {
         let state = self.state();
         let mut shown = json!({});
         for pattern in patterns.split(',') {
@@ -84,7 +85,7 @@ impl Node {
                 any = true;
                 shown[name] = json!({
                     "version": stored.version,
-                    "modified_date": date(stored.modified),
+                    "modified_date": dates::utc(stored.modified),
                     "policy": stored.policy,
                     "in_use_by": {
                         "indices": self.indices_of_policy(name),

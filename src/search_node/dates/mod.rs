@@ -20,6 +20,11 @@ pub(super) use math::resolve;
 pub(super) use units::{fixed_millis, parse_duration_millis, parse_offset};
 pub(super) use zone::parse_zone;
 
+/// A time of UTC as Elasticsearch shows it, `2026-11-26T15:04:05.678Z`.
+pub(super) fn utc(millis: i64) -> String {
+    iso::format(millis, &jiff::tz::TimeZone::UTC)
+}
+
 /// Which end of a span a date that leaves components out stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Round {

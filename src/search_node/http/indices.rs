@@ -14,7 +14,7 @@ use crate::search_node::mapping::Mapping;
 use crate::search_node::names;
 
 /// Parameters that say which indices are meant.
-const WHICH: &[&str] = &["allow_no_indices", "expand_wildcards", "ignore_unavailable"];
+pub(super) const WHICH: &[&str] = &["allow_no_indices", "expand_wildcards", "ignore_unavailable"];
 
 fn known(request: &Request, more: &[&str]) -> Outcome<()> {
     request.known(&[WHICH, more].concat())

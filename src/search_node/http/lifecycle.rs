@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::indices::{WHICH, resolve};
 use super::request::{Reply, Request};
 use crate::search_node::cluster::settings::Operation;
 use crate::search_node::cluster::{
     At, Index, Lenience, Node, Rollover, age_of, now_millis, policy_of,
 };
-use crate::search_node::dates::Formats;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::lifecycle::{Conditions, Progress, Stored};
+use crate::search_node::lifecycle::{Conditions, Progress, Stored, no_policy};
 use crate::search_node::query::Params;
-
-/// Parameters that say which indices are meant.
-const WHICH: &[&str] = &["allow_no_indices", "expand_wildcards", "ignore_unavailable"];
 
 pub(super) fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
     match (request.method.as_str(), path) {
@@ -89,15 +85,12 @@ fn indices(node: &Node, request: &Request, name: &str) -> Outcome<Vec<Arc<Index>
         closed: true,
         ..request.lenience()?
     };
-    let targets = node.resolve(name, lenience)?;
-    Ok(targets.into_iter().map(|target| target.index).collect())
+    resolve(node, name, lenience)
 }
 
 fn policies(node: &Node, request: &Request, patterns: &str) -> Outcome<Reply> {
     request.known(&[])?;
-    let formats = Formats::default();
-    let date = |millis| formats.format(millis, &TimeZone::UTC);
-    Ok(Reply::ok(node.policies(patterns, date)?))
+    Ok(Reply::ok(node.policies(patterns)?))
 }
 
 fn at(name: &str, body: &Value, whole: bool) -> Outcome<At> {
@@ -203,10 +196,7 @@ fn explain_one(
         }
     }
     if stored.is_none() {
-        shown["step_info"] = json!({
-            "type": "illegal_argument_exception",
-            "reason": format!("policy [{policy}] does not exist"),
-        });
+        shown["step_info"] = no_policy(policy).object();
     }
     shown
 }
@@ -230,8 +220,7 @@ fn span(millis: i64) -> String {
 
 fn rollover(node: &Node, request: &Request, alias: &str, name: Option<&str>) -> Outcome<Reply> {
     request.known(&["dry_run", "wait_for_active_shards"])?;
-    let body = request.json()?;
-    let body = if body.is_null() { json!({}) } else { body };
+    let body = request.object()?;
     let params = Params::of("rollover", &body)?;
     let conditions = params.get("conditions").unwrap_or(&Value::Null);
     let conditions = Conditions::parse("conditions", conditions)?;

@@ -188,6 +188,12 @@ impl Request {
         }
     }
 
+    /// The body as JSON; an empty object when there is none.
+    pub(crate) fn object(&self) -> Outcome<Value> {
+        let body = self.json()?;
+        Ok(if body.is_null() { json!({}) } else { body })
+    }
+
     /// The body as JSON; null when there is none.
     pub(crate) fn json(&self) -> Outcome<Value> {
         if self.body.iter().all(u8::is_ascii_whitespace) {

@@ -88,12 +88,6 @@ fn repositories(node: &Node, request: &Request, names: &str) -> Outcome<Reply> {
     Ok(Reply::ok(Value::Object(shown)))
 }
 
-/// The body, or an empty object.
-fn body(request: &Request) -> Outcome<Value> {
-    let body = request.json()?;
-    Ok(if body.is_null() { json!({}) } else { body })
-}
-
 async fn create(
     node: &Arc<Node>,
     request: &Request,
@@ -102,30 +96,30 @@ async fn create(
 ) -> Outcome<Reply> {
     request.known(&["wait_for_completion"])?;
     let wait = request.flag("wait_for_completion", false)?;
-    let wish = snapshot_wish(&body(request)?)?;
+    let wish = snapshot_wish(&request.object()?)?;
     let work = Arc::clone(node);
     let (repository, snapshot) = (repository.to_owned(), snapshot.to_owned());
     let named = repository.clone();
     let begun = blocking(move || work.begin_snapshot(&repository, &snapshot, wish)).await?;
-    // It goes on when the client leaves.
-    let work = tokio::task::spawn_blocking(move || begun.run());
-    if !wait {
+    let Some(made) = carry_out(wait, move || begun.run()).await? else {
         return Ok(Reply::ok(json!({"accepted": true})));
-    }
-    let made = outcome(work.await)?;
+    };
     Ok(Reply::ok(
         json!({"snapshot": Shown::of(&named, &made).value(&show::How::default())}),
     ))
 }
 
-/// What work came to; a panic of it is a failure of this request alone.
-fn outcome<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
-    result.unwrap_or_else(|error| {
-        tracing::error!("work on a snapshot ended in a fault of the node: {error}");
-        Err(Failure::internal(
-            "the work met a fault of the node; the log has the details",
-        ))
-    })
+/// Carries out work that goes on when its client leaves; what it came to, if that is waited for.
+async fn carry_out<T: Send + 'static>(
+    wait: bool,
+    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<Option<T>> {
+    let work = blocking(work);
+    if wait {
+        return work.await.map(Some);
+    }
+    tokio::spawn(work);
+    Ok(None)
 }
 
 async fn delete(
@@ -171,16 +165,13 @@ async fn restore(
 ) -> Outcome<Reply> {
     request.known(&["wait_for_completion"])?;
     let wait = request.flag("wait_for_completion", false)?;
-    let wish = restore_wish(&body(request)?)?;
+    let wish = restore_wish(&request.object()?)?;
     let work = Arc::clone(node);
     let (repository, owned) = (repository.to_owned(), snapshot.to_owned());
     let begun = blocking(move || work.begin_restore(&repository, &owned, &wish)).await?;
-    // It goes on when the client leaves.
-    let work = tokio::task::spawn_blocking(move || begun.run());
-    if !wait {
+    let Some(indices) = carry_out(wait, move || begun.run()).await? else {
         return Ok(Reply::ok(json!({"accepted": true})));
-    }
-    let indices = outcome(work.await)?;
+    };
     let shards = indices.len();
     Ok(Reply::ok(json!({"snapshot": {
         "snapshot": snapshot,

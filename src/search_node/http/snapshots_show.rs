@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::info::API_VERSION;
-use crate::search_node::dates::Formats;
+use crate::search_node::dates::utc;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::snapshots::{Description, Failed, Integrity, Progress, Running};
 
@@ -46,10 +45,6 @@ pub(super) struct Shown {
     metadata: Option<Value>,
     pub indices: BTreeMap<String, Progress>,
     pub failures: BTreeMap<String, String>,
-}
-
-fn date(millis: i64) -> String {
-    Formats::default().format(millis, &TimeZone::UTC)
 }
 
 impl Shown {
@@ -130,10 +125,10 @@ impl Shown {
         if let Some(metadata) = &self.metadata {
             set("metadata", metadata.clone());
         }
-        set("start_time", date(self.started).into());
+        set("start_time", utc(self.started).into());
         set("start_time_in_millis", self.started.into());
         if let Some(ended) = self.ended {
-            set("end_time", date(ended).into());
+            set("end_time", utc(ended).into());
             set("end_time_in_millis", ended.into());
             set("duration_in_millis", self.millis.into());
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::search_node::dates::parse_duration_millis;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::json::plain;
+use crate::search_node::json::text;
 use crate::search_node::sizes::parse_bytes;
 
 /// What a condition measures.
@@ -72,7 +72,7 @@ impl Conditions {
             if value.is_null() {
                 continue;
             }
-            let text = plain(value).unwrap_or_else(|| value.to_string());
+            let text = text(value);
             let (limit, wanted) = match measure {
                 Measure::Age => (parse_duration_millis(&text).ok(), "a time such as [31d]"),
                 Measure::Docs => (text.parse().ok(), "a whole number of at least 0"),

@@ -9,5 +9,5 @@ mod policy;
 
 pub(super) use conditions::{Conditions, Figures};
 pub(super) use naming::next_name;
-pub(super) use plan::{Next, Progress, next};
+pub(super) use plan::{Next, Progress, next, no_policy};
 pub(super) use policy::{Policy, Stored, Work};

@@ -113,8 +113,19 @@ pub(crate) fn next(
 }
 
 /// 400: no such policy.
-fn no_policy(name: &str) -> Failure {
+pub(crate) fn no_policy(name: &str) -> Failure {
     Failure::illegal(format!("policy [{name}] does not exist"))
+}
+
+impl Cached {
+    fn of(policy: &str, stored: &Stored, phase: &Phase) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            version: stored.version,
+            modified: stored.modified,
+            phase: phase.json.clone(),
+        }
+    }
 }
 
 impl Progress {
@@ -143,12 +154,7 @@ impl Progress {
         Self {
             phase: phase.name.to_owned(),
             phase_time: now,
-            cached: Some(Cached {
-                policy: policy.to_owned(),
-                version: stored.version,
-                modified: stored.modified,
-                phase: phase.json.clone(),
-            }),
+            cached: Some(Cached::of(policy, stored, phase)),
             ..self.at(phase.steps.first(), now)
         }
     }
@@ -203,12 +209,7 @@ impl Progress {
             .phase(&self.phase)
             .filter(|new| new.keys() == old.keys());
         Ok(same.map(|new| Self {
-            cached: Some(Cached {
-                policy: name.to_owned(),
-                version: stored.version,
-                modified: stored.modified,
-                phase: new.json.clone(),
-            }),
+            cached: Some(Cached::of(name, stored, new)),
             ..self.clone()
         }))
     }

@@ -300,7 +300,7 @@ fn read_action(action: &'static str, body: &Value) -> Outcome<(Value, Vec<Step>)
                 let set = params.get(key).filter(|value| !value.is_null());
                 if set.is_some_and(|value| *value != json!({})) {
                     return Err(Failure::unsupported(format!(
-                        "[{key}] of action [allocate]: there is one node, it"
+                        "[{key}] of action [allocate] (there is one node)"
                     )));
                 }
             }

@@ -200,7 +200,12 @@ impl Leaf {
             copy_to: read.texts("copy_to")?,
             formats,
             scaling,
-            max_input: read.count("max_input_length")?.unwrap_or(50),
+            max_input: match read.count("max_input_length")? {
+                Some(0) => {
+                    return Err(read.bad("max_input_length", "0", "a whole number of at least 1"));
+                }
+                given => given.unwrap_or(50),
+            },
             keeps_separators: read.flag("preserve_separators", true)?,
             keeps_positions: read.flag("preserve_position_increments", true)?,
             nested: nested.map(str::to_owned),
@@ -237,9 +242,6 @@ impl Params<'_> {
                     "[contexts] on field [{path}] of type [completion]"
                 )));
             }
-            if key == "max_input_length" && text(value) == "0" {
-                return Err(self.bad(key, "0", "a whole number of at least 1"));
-            }
             if !allowed(kind).contains(&key) {
                 return Err(Failure::mapping(format!(
                     "unknown parameter [{key}] on mapper [{path}] of type [{}]",
@@ -256,7 +258,7 @@ impl Params<'_> {
             }
             if key == "normalizer" && value != "lowercase" {
                 return Err(Failure::unsupported(format!(
-                    "normalizer [{}] on field [{path}]; [lowercase] is there",
+                    "normalizer [{}] on field [{path}] (there is [lowercase])",
                     text(value)
                 )));
             }
@@ -297,22 +299,20 @@ impl Params<'_> {
     }
 
     fn analyzer(&self, key: &str) -> Outcome<Option<Analyzer>> {
-        match self.definition.get(key) {
-            None => Ok(None),
-            Some(value) => {
-                match Analyzer::from_name(&text(value)) {
-                    Some(analyzer) => Ok(Some(analyzer)),
-                    None if Analyzer::is_elsewhere(&text(value)) => Err(Failure::unsupported(
-                        format!("analyzer [{}] of field [{}]", text(value), self.path),
-                    )),
-                    None => Err(Failure::mapping(format!(
-                        "analyzer [{}] has not been configured in mappings of field [{}]; there are \
-                     standard, simple, whitespace, english and keyword",
-                        text(value),
-                        self.path
-                    ))),
-                }
-            }
+        let Some(name) = self.definition.get(key).map(text) else {
+            return Ok(None);
+        };
+        match Analyzer::from_name(&name) {
+            Some(analyzer) => Ok(Some(analyzer)),
+            None if Analyzer::is_elsewhere(&name) => Err(Failure::unsupported(format!(
+                "analyzer [{name}] of field [{}]",
+                self.path
+            ))),
+            None => Err(Failure::mapping(format!(
+                "analyzer [{name}] has not been configured in mappings of field [{}]; there are \
+                 standard, simple, whitespace, english and keyword",
+                self.path
+            ))),
         }
     }
 

@@ -19,6 +19,15 @@ use super::{Built, Context, Marked, boosted, field_params, none};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Leaf, Storage, SystemFields};
 
+/// 429: the request ran too long, and what to ask instead.
+pub(crate) fn timed_out(advice: &str) -> Failure {
+    Failure::new(
+        429,
+        "es_rejected_execution_exception",
+        format!("{TIMED_OUT}; {advice}"),
+    )
+}
+
 /// What tantivy's error says when the request ran too long.
 pub(crate) const TIMED_OUT: &str = "the request ran longer than its time limit";
 

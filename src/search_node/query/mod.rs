@@ -22,8 +22,9 @@ use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Kind, Leaf, Mapping};
 use crate::search_node::shard::View;
 
-pub(super) use dictionary::{TIMED_OUT, Terms};
+pub(super) use dictionary::{TIMED_OUT, Terms, timed_out};
 pub(super) use params::Params;
+pub(super) use text::analyzer;
 
 /// Queries within queries at most, as `indices.query.bool.max_nested_depth`.
 const MAX_DEPTH: usize = 30;
@@ -132,11 +133,7 @@ impl<'a> Context<'a> {
     /// Refuses to go on when the request has taken too long.
     fn on_time(&self) -> Outcome<()> {
         if Instant::now() > self.deadline {
-            return Err(Failure::new(
-                429,
-                "es_rejected_execution_exception",
-                format!("{TIMED_OUT}; make the query narrower"),
-            ));
+            return Err(timed_out("make the query narrower"));
         }
         Ok(())
     }
@@ -245,8 +242,8 @@ impl<'a> Context<'a> {
         };
         if leaf.kind == Kind::Completion {
             return Err(Failure::unsupported(format!(
-                "a query on field [{path}] of type [completion]; [exists] and the completion \
-                 suggester are there, and a multi-field of type [text] or [keyword]"
+                "a query on field [{path}] of type [completion] (there are [exists], the completion \
+                 suggester, and multi-fields of type [text] or [keyword])"
             )));
         }
         if !(leaf.index || leaf.kind.is_numeric() && leaf.doc_values) {

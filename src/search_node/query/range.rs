@@ -70,7 +70,7 @@ impl Bounds<'_> {
         }
         match leaf.kind.storage() {
             Storage::Text | Storage::Completion => Err(Failure::unsupported(format!(
-                "query [range] on field [{field}] of type [{}]; use a keyword field",
+                "query [range] on field [{field}] of type [{}] (use a keyword field)",
                 leaf.kind.name()
             ))),
             Storage::Term => self.ends(leaf, |value| {

@@ -267,7 +267,8 @@ pub(super) fn phrase(ctx: &Context<'_>, leaf: &Leaf, tokens: &[Tok], slop: u32) 
     }
 }
 
-pub(super) fn analyzer(name: &str) -> Outcome<Analyzer> {
+/// The analyzer of this name; one that only Elasticsearch has is refused as such.
+pub(crate) fn analyzer(name: &str) -> Outcome<Analyzer> {
     Analyzer::from_name(name).ok_or_else(|| {
         if Analyzer::is_elsewhere(name) {
             return Failure::unsupported(format!("analyzer [{name}]"));

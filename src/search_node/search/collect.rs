@@ -13,7 +13,7 @@ use super::sort::{SortSpec, SortValue};
 use super::{Source, fetch, prune};
 use crate::search_node::aggs::{Aggs, Host, Matches, Partial};
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::query::{Built, Context, TIMED_OUT};
+use crate::search_node::query::{Built, Context, TIMED_OUT, timed_out};
 use crate::search_node::shard::{Bits, Part, View};
 
 /// Documents between two looks at the clock.
@@ -131,9 +131,10 @@ pub(super) fn collect(
     let weight = query.weight(scoring).map_err(timed)?;
     let keep = request.from.saturating_add(request.size);
     if after.is_none()
-        && let Some(least) = prune::more_than_counted(request, query.as_ref(), view, found.total)?
+        && let Some((least, terms)) =
+            prune::more_than_counted(request, query.as_ref(), view, found.total)?
     {
-        let best = prune::best(number, view, query.as_ref(), weight.as_ref(), keep, context)?;
+        let best = prune::best(number, view, &terms, weight.as_ref(), keep, context)?;
         found.total += least;
         let top = best.iter().map(|place| place.score).max_by(f32::total_cmp);
         if top > found.max_score {
@@ -356,11 +357,7 @@ pub(super) fn check(deadline: Instant) -> Outcome<()> {
 }
 
 fn timeout() -> Failure {
-    Failure::new(
-        429,
-        "es_rejected_execution_exception",
-        format!("{TIMED_OUT}; make the query narrower"),
-    )
+    timed_out("make the query narrower")
 }
 
 pub(super) fn timed(error: tantivy::TantivyError) -> Failure {

@@ -16,14 +16,14 @@ use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::query::Context;
 use crate::search_node::shard::{Part, View};
 
-/// How many documents of `view` match at least, when that is more than `request` wants to know
-/// and the best of them are all that it asks for.
-pub(super) fn more_than_counted(
+/// How many documents of `view` match at least, and the terms that say so, when that is more than
+/// `request` wants to know and the best of them are all that it asks for.
+pub(super) fn more_than_counted<'q>(
     request: &Request,
-    query: &dyn Query,
+    query: &'q dyn Query,
     view: &View,
     counted: u64,
-) -> Outcome<Option<u64>> {
+) -> Outcome<Option<(u64, Vec<&'q Term>)>> {
     let plain = request.sort.is_empty()
         && request.aggs.is_none()
         && request.post_filter.is_none()
@@ -43,7 +43,7 @@ pub(super) fn more_than_counted(
     for part in &view.parts {
         least += matches(part, &terms)?;
     }
-    Ok((counted + least > limit).then_some(least))
+    Ok((counted + least > limit).then_some((least, terms)))
 }
 
 /// Whether `query` matches where any of `terms` does, all of them in texts with frequencies.
@@ -125,20 +125,18 @@ impl PartialOrd for Kept {
     }
 }
 
-/// The best `keep` documents of source `number`.
+/// The best `keep` documents of source `number`, of those with any of `terms`.
 pub(super) fn best(
     number: usize,
     view: &View,
-    query: &dyn Query,
+    terms: &[&Term],
     weight: &dyn Weight,
     keep: usize,
     context: &Context<'_>,
 ) -> Outcome<Vec<Place>> {
-    let mut terms = Vec::new();
-    is_union_of_words(query, view, &mut terms);
     let mut heap: BinaryHeap<Kept> = BinaryHeap::new();
     for (at, part) in view.parts.iter().enumerate() {
-        let slack = slack(part, view, &terms)?;
+        let slack = slack(part, view, terms)?;
         // Scores of a union depend, in their last digits, on the order in which they are added;
         // this one adds in the order in which all are gone through.
         let mut exact = weight.scorer(&part.segment.reader, 1.0).map_err(timed)?;

@@ -35,23 +35,12 @@ struct Entry {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Choice {
-    Word {
-        text: String,
-        score: f32,
-        freq: u64,
-    },
+    Word(Word),
     Document {
         text: String,
         #[serde(flatten)]
         hit: Box<Hit>,
     },
-}
-
-impl From<Word> for Choice {
-    fn from(word: Word) -> Self {
-        let Word { text, score, freq } = word;
-        Self::Word { text, score, freq }
-    }
 }
 
 /// What `sources` suggest; `None` when nothing was asked for.
@@ -81,7 +70,7 @@ pub(super) fn run(
                     text: entry.text,
                     offset: entry.offset,
                     length: entry.length,
-                    options: entry.options.into_iter().map(Choice::from).collect(),
+                    options: entry.options.into_iter().map(Choice::Word).collect(),
                 })
                 .collect(),
             Suggested::Documents(choices) => {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use tantivy::postings::{Postings, TermInfo};
+use tantivy::postings::TermInfo;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, DocSet, InvertedIndexReader, TERMINATED};
 
@@ -123,19 +123,19 @@ impl Beginning {
             Unit::Byte
         };
         let units = unit.of(&key);
-        let is_short = units.len() <= fuzzy.prefix_length || units.len() < fuzzy.min_length;
-        let near = if is_short {
-            Near::new(&units, 0, 0, false, unit, true)
+        let edits = if units.len() < fuzzy.min_length {
+            0
         } else {
-            Near::new(
-                &units,
-                fuzzy.prefix_length,
-                fuzzy.edits,
-                fuzzy.transpositions,
-                unit,
-                true,
-            )
+            fuzzy.edits
         };
+        let near = Near::new(
+            &units,
+            fuzzy.prefix_length,
+            edits,
+            fuzzy.transpositions,
+            unit,
+            true,
+        );
         Ok(Self {
             key,
             near: Some((near, units)),
@@ -210,7 +210,6 @@ impl Walk<'_> {
         }
         let index = self.index;
         let mut postings = index.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
-        debug_assert!(postings.doc() == TERMINATED || postings.term_freq() > 0);
         let mut taken = 0;
         let mut doc = postings.doc();
         // Documents of one term are equally good: more of them than are shown are not needed.

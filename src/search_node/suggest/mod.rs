@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::Leaf;
-use crate::search_node::query::TIMED_OUT;
+use crate::search_node::query::timed_out;
 use crate::search_node::shard::View;
 
 pub(super) use completion::Choice;
@@ -153,10 +153,8 @@ impl Clock {
 
     fn check(&self) -> Outcome<()> {
         if Instant::now() > self.deadline {
-            return Err(Failure::new(
-                429,
-                "es_rejected_execution_exception",
-                format!("{TIMED_OUT}; ask for suggestions for a longer or an equal beginning"),
+            return Err(timed_out(
+                "give a longer beginning, or a larger [prefix_length], which must be equal",
             ));
         }
         Ok(())

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::distance::Distance;
 use crate::search_node::analysis::Analyzer;
 use crate::search_node::failure::{Failure, Outcome};
-use crate::search_node::query::Params;
+use crate::search_node::query::{self, Params};
 
 /// Suggestions of one request at most.
 const MAX_SUGGESTIONS: usize = 100;
@@ -192,12 +192,8 @@ impl Suggestion {
 }
 
 fn analyzer(params: &Params<'_>) -> Outcome<Option<Analyzer>> {
-    let Some(name) = params.text("analyzer")? else {
-        return Ok(None);
-    };
-    Analyzer::from_name(&name)
-        .map(Some)
-        .ok_or_else(|| Failure::illegal(format!("analyzer [{name}] doesn't exists")))
+    let name = params.text("analyzer")?;
+    name.as_deref().map(query::analyzer).transpose()
 }
 
 /// A number of options or candidates.

@@ -158,8 +158,13 @@ proptest! {
     }
 
     #[test]
-    fn a_state_of_any_kind_is_read_without_a_panic(phase in "[a-z]{0,6}", action in "[a-z]{0,6}", step in "[a-zA-Z]{0,6}") {
-        let progress = Progress { phase, action, step, ..Progress::new(0) };
+    fn a_state_of_any_kind_is_read_without_a_panic(
+        phase in "hot|warm|[a-z]{0,6}",
+        action in "rollover|complete|[a-z]{0,6}",
+        step in "ERROR|check-rollover-ready|[a-zA-Z]{0,6}",
+    ) {
+        let (hot, _) = run(Progress::new(0), &sessions(), 0);
+        let progress = Progress { phase, action, step, ..hot };
         let _ = next(&progress, "p", Some(&sessions()), 0, 0);
         let _ = progress.done(0);
     }
