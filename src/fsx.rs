@@ -88,7 +88,11 @@ fn write_file(temp: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+/// Brings the names in the directory `dir` to the disk.
+///
+/// # Errors
+/// What the kernel says.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

@@ -61,7 +61,8 @@ fn what_a_query_finds_is_deleted_in_batches_and_nothing_else() {
     assert_eq!(answer.get("updated"), None);
     assert_eq!(count(&node, "a"), 200);
     let some = json!({"query": {"match_all": {}}, "max_docs": 5});
-    let answer = node.call("POST", "/a/_delete_by_query?refresh=true", some);
+    let path = "/a/_delete_by_query?refresh=true&timeout=1m&search_timeout=20s";
+    let answer = node.call("POST", path, some);
     assert_eq!(
         (&answer["total"], &answer["deleted"]),
         (&json!(5), &json!(5))
@@ -207,6 +208,12 @@ fn what_cannot_be_done_is_refused_by_name_with_nothing_done() {
             all.clone(),
             400,
             "maybe",
+        ),
+        (
+            "/a/_delete_by_query?search_timeout=soon",
+            all.clone(),
+            400,
+            "soon",
         ),
         (
             "/a/_delete_by_query?max_docs=0",

@@ -27,8 +27,7 @@ fn the_official_client_works_and_the_table_of_the_api_is_what_it_found() {
         .expect("LUCID_TEST_PYTHON is not set: run the tests with ./scripts/test");
     let dir = tempfile::tempdir().unwrap();
     let repositories = dir.path().join("repositories");
-    let head = format!("path_repo = [\"{}\"]\n", repositories.display());
-    let node = Node::launch(dir.path(), "127.0.0.1", &head, "[tls]\n");
+    let node = Node::launch(dir.path(), "127.0.0.1", Some(&repositories), "[tls]\n");
     let table = dir.path().join("table.md");
     let output = Command::new(python)
         .env("PYTHONDONTWRITEBYTECODE", "1")

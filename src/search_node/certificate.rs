@@ -13,7 +13,6 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::StartError;
 use crate::fsx;
 
 /// Larger files hold no certificate.
@@ -35,11 +34,17 @@ pub enum CertificateError {
     /// One file stands for both.
     #[error("[tls] needs [certificate] and [key] together; leave both out to have them made")]
     Half,
-    /// A file cannot be read or written.
+    /// A file cannot be read.
     #[error(
         "{0}; the files of [tls] must be readable by the user that the node runs as, lucid-search"
     )]
-    File(#[from] fsx::FsError),
+    Unreadable(#[source] fsx::FsError),
+    /// A certificate that was made cannot be kept.
+    #[error(
+        "cannot keep the certificate that was made: {0}; make room in the data directory, or let \
+         the user that the node runs as, lucid-search, write there"
+    )]
+    Keep(#[from] fsx::FsError),
     /// A file holds something else.
     #[error("{}: {cause}; it must hold a {what} in PEM", path.display())]
     Content {
@@ -68,14 +73,6 @@ pub(super) fn server_config(
     options: &TlsOptions,
     data: &Path,
     listen: &[SocketAddr],
-) -> Result<Arc<ServerConfig>, StartError> {
-    Ok(configure(options, data, listen)?)
-}
-
-fn configure(
-    options: &TlsOptions,
-    data: &Path,
-    listen: &[SocketAddr],
 ) -> Result<Arc<ServerConfig>, CertificateError> {
     match (&options.certificate, &options.key) {
         (Some(certificate), Some(key)) => load(certificate, key),
@@ -95,14 +92,14 @@ fn content(path: &Path, what: &'static str, cause: &dyn std::fmt::Display) -> Ce
 /// Reads both files, and says which certificate it is: clients that trust no authority compare
 /// the fingerprint.
 fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
-    let text = fsx::read_text(certificate, MAX_FILE)?;
+    let text = fsx::read_text(certificate, MAX_FILE).map_err(CertificateError::Unreadable)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let chain = chain.map_err(|error| content(certificate, "certificate", &error))?;
     let Some(first) = chain.first() else {
         return Err(content(certificate, "certificate", &"there is none"));
     };
     let fingerprint = fingerprint(first);
-    let text = fsx::read_text(key, MAX_FILE)?;
+    let text = fsx::read_text(key, MAX_FILE).map_err(CertificateError::Unreadable)?;
     let private = PrivateKeyDer::from_pem_slice(text.as_bytes());
     let private = private.map_err(|error| content(key, "private key", &error))?;
     let pair = |error: tokio_rustls::rustls::Error| CertificateError::Pair {

@@ -29,26 +29,25 @@ impl Drop for Node {
 
 impl Node {
     pub fn start(dir: &Path) -> Self {
-        Self::launch(dir, "127.0.0.1", "", "")
+        Self::launch(dir, "127.0.0.1", None, "")
     }
 
     /// A node that listens on `ip`, with `extra` at the end of its configuration.
     pub fn start_with(dir: &Path, ip: &str, extra: &str) -> Self {
-        Self::launch(dir, ip, "", extra)
+        Self::launch(dir, ip, None, extra)
     }
 
     /// A node whose repositories of snapshots lie below `repositories`.
     pub fn start_with_repositories(dir: &Path, repositories: &Path) -> Self {
-        let head = format!(
-            "path_repo = [\"{}\"]
-",
-            repositories.display()
-        );
-        Self::launch(dir, "127.0.0.1", &head, "")
+        Self::launch(dir, "127.0.0.1", Some(repositories), "")
     }
 
-    /// A node with `head` and `extra` around the rest of its configuration.
-    pub fn launch(dir: &Path, ip: &str, head: &str, extra: &str) -> Self {
+    /// A node on `ip`, with directories for `repositories` and `extra` at the end of its
+    /// configuration.
+    pub fn launch(dir: &Path, ip: &str, repositories: Option<&Path>, extra: &str) -> Self {
+        let repositories = repositories.map_or_else(String::new, |repositories| {
+            format!("path_repo = [\"{}\"]\n", repositories.display())
+        });
         let port = free_port();
         let mut hash = [0; 32];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(PASSWORD.as_bytes(), b"salt", 10, &mut hash);
@@ -63,7 +62,7 @@ impl Node {
             })
             .concat();
         let config = format!(
-            "{head}listen = [\"{ip}:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}{extra}",
+            "{repositories}listen = [\"{ip}:{port}\"]\ndata = \"{}\"\nmemory_bytes = 67108864\n{users}{extra}",
             dir.join("data").display()
         );
         let file = dir.join("node.toml");

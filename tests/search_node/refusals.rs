@@ -125,6 +125,27 @@ fn bad_input_is_refused_with_its_name_and_changes_nothing() {
             "name the indices",
         ),
         (
+            "DELETE",
+            "/missing,?ignore_unavailable=true",
+            json!({}),
+            "illegal_argument_exception",
+            "name the indices",
+        ),
+        (
+            "DELETE",
+            "/missing,_all?ignore_unavailable=true",
+            json!({}),
+            "illegal_argument_exception",
+            "name the indices",
+        ),
+        (
+            "DELETE",
+            "/missing,other-name?ignore_unavailable=true",
+            json!({}),
+            "illegal_argument_exception",
+            "matches an alias",
+        ),
+        (
             "POST",
             "/_aliases",
             json!({"actions": [{"remove_index": {"index": "*"}}]}),

@@ -132,9 +132,9 @@ fn ask(
             })
             .collect();
         for worker in workers {
-            if let Ok(latencies) = worker.join() {
-                all.join(latencies?);
-            }
+            let latencies = worker.join();
+            let failed = |_| tantivy::TantivyError::SystemError("a worker failed".into());
+            all.join(latencies.map_err(failed)??);
         }
         tantivy::Result::Ok(())
     })?;

@@ -191,15 +191,14 @@ impl Node {
     }
 
     /// Refuses to delete by anything but the name of an index: a slip must not reach everything.
-    fn check_concrete(&self, name: &str) -> Outcome<()> {
+    pub(crate) fn check_concrete(&self, name: &str) -> Outcome<()> {
         let name = names::dated(name, now_millis())?;
         if name.contains(['*', ',']) || matches!(&*name, "" | "_all") {
             return Err(Failure::illegal(
                 "Wildcard expressions or all indices are not allowed; name the indices",
             ));
         }
-        let mut entries = self.read().state.indices.clone().into_values();
-        if entries.any(|entry| entry.aliases.contains_key(&*name)) {
+        if self.read().state.is_alias(&name) {
             return Err(Failure::illegal(format!(
                 "The provided expression [{name}] matches an alias, specify the corresponding \
                  concrete indices instead."

@@ -307,12 +307,7 @@ impl Node {
                 Ok(is_due)
             })
         };
-        let mut result = delete();
-        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
-            result = delete();
-        }
-        self.keep_reserve();
-        Ok(if result? {
+        Ok(if self.with_reserve(delete)? {
             Performed::Gone
         } else {
             Performed::NotYet

@@ -31,6 +31,7 @@ pub(super) use index::{Definition, Index};
 use lifecycle::Executor;
 pub(super) use lifecycle::{age_of, policy_of};
 pub(super) use policies::At;
+pub(super) use repositories::is_all;
 pub(super) use resolve::{Lenience, unavailable};
 pub(super) use restore_wish::RestoreWish;
 pub(super) use rollover::Rollover;
@@ -97,6 +98,14 @@ pub(super) fn now_millis() -> i64 {
         .ok()
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or(0)
+}
+
+/// An index that is in the state no more.
+struct Gone {
+    /// None when it could not be opened.
+    index: Option<Arc<Index>>,
+    name: String,
+    uuid: String,
 }
 
 impl Node {
@@ -253,21 +262,16 @@ impl Node {
     /// none.
     pub(super) fn change<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
         let guard = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.read().state.indices.clone();
-        let result = self.change_locked(work)?;
-        let mut gone = Vec::new();
-        {
-            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-            for (name, entry) in before {
-                if !inner.state.indices.contains_key(&name) {
-                    inner.broken.remove(&name);
-                    gone.push((inner.open.remove(&name), name, entry.uuid));
-                }
-            }
-        }
-        // What is at work on them may take a while, and concerns nobody else.
+        let (result, gone) = self.publish(work, &[])?;
         drop(guard);
-        for (index, name, uuid) in gone {
+        self.clear(gone);
+        Ok(result)
+    }
+
+    /// Removes what is left of indices that are in the state no more. What is at work on them may
+    /// take a while, and concerns nobody else: the caller holds no lock.
+    fn clear(&self, gone: Vec<Gone>) {
+        for Gone { index, name, uuid } in gone {
             if let Some(index) = index {
                 index.shard.retire(Failure::no_index(&name));
             }
@@ -280,12 +284,6 @@ impl Node {
             }
             self.release_log();
         }
-        Ok(result)
-    }
-
-    /// Changes the state: it is on the disk before anybody sees it.
-    fn change_locked<T>(&self, work: impl FnOnce(&mut State) -> Outcome<T>) -> Outcome<T> {
-        self.publish(work, None)
     }
 
     /// Saves the state that is to come. A save that failed may have replaced the file all the same:
@@ -298,40 +296,56 @@ impl Node {
         })
     }
 
-    /// Removes the directory of a new index that did not come to be; one that the state on the disk
-    /// names, or may name, is data at the next start, and stays.
-    fn discard(&self, uuid: &str) {
-        let named = match State::load(&self.dir) {
-            Ok(Some(state)) => state.indices.values().any(|entry| entry.uuid == uuid),
-            Ok(None) | Err(_) => true,
+    /// Removes the directories of new indices that did not come to be; one that the state on the
+    /// disk names, or may name, is data at the next start, and stays.
+    fn discard(&self, uuids: &[String]) {
+        let Ok(Some(state)) = State::load(&self.dir) else {
+            return;
         };
-        if !named {
-            // What is left the next start removes.
-            let _ = std::fs::remove_dir_all(self.indices_dir().join(uuid));
+        for uuid in uuids {
+            if state.indices.values().all(|entry| entry.uuid != *uuid) {
+                // What is left the next start removes.
+                let _ = std::fs::remove_dir_all(self.indices_dir().join(uuid));
+            }
         }
     }
 
-    /// As [`Self::change_locked`]; a new index comes with the state that names it, so that nobody
-    /// sees one without the other.
+    /// Changes the state: it is on the disk before anybody sees it. `new` indices come with the
+    /// state that names them, so that nobody sees one without the other. Returns what is gone with
+    /// it, for [`Self::clear`]. The caller holds `changing`.
     fn publish<T>(
         &self,
         work: impl FnOnce(&mut State) -> Outcome<T>,
-        new: Option<&Arc<Index>>,
-    ) -> Outcome<T> {
+        new: &[Arc<Index>],
+    ) -> Outcome<(T, Vec<Gone>)> {
         let mut state = self.state();
         let result = work(&mut state)?;
         self.save_state(&state)?;
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = new {
-            inner.open.insert(index.name.clone(), Arc::clone(index));
+        let mut guard = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *guard;
+        let before = std::mem::replace(&mut inner.state, state).indices;
+        let mut gone = Vec::new();
+        for (name, entry) in before {
+            let now = inner.state.indices.get(&name);
+            if now.is_none_or(|now| now.uuid != entry.uuid) {
+                inner.broken.remove(&name);
+                gone.push(Gone {
+                    index: inner.open.remove(&name),
+                    name,
+                    uuid: entry.uuid,
+                });
+            }
         }
-        for (name, entry) in &state.indices {
+        let new = new
+            .iter()
+            .map(|index| (index.name.clone(), Arc::clone(index)));
+        inner.open.extend(new);
+        for (name, entry) in &inner.state.indices {
             if let Some(index) = inner.open.get(name) {
                 index.set_open(!entry.closed);
             }
         }
-        inner.state = state;
-        Ok(result)
+        Ok((result, gone))
     }
 
     /// Makes the index `name` as `body` and the templates that fit say.
@@ -362,12 +376,7 @@ impl Node {
                 .with("index", name)
                 .with("index_uuid", entry.uuid.clone()));
             }
-            if inner
-                .state
-                .indices
-                .values()
-                .any(|entry| entry.aliases.contains_key(name))
-            {
+            if inner.state.is_alias(name) {
                 return Err(Failure::new(
                     400,
                     "invalid_index_name_exception",
@@ -424,8 +433,8 @@ impl Node {
             state.indices.insert(name, entry);
             also(state)
         };
-        if let Err(failure) = self.publish(insert, Some(&index)) {
-            self.discard(&index.uuid);
+        if let Err(failure) = self.publish(insert, std::slice::from_ref(&index)) {
+            self.discard(std::slice::from_ref(&index.uuid));
             return Err(failure);
         }
         Ok(index)
@@ -433,7 +442,7 @@ impl Node {
 
     /// Deletes indices: all of them or none. On a full disk the reserve makes room for that.
     pub(super) fn delete(&self, names: &[String]) -> Outcome<()> {
-        let delete = || {
+        self.with_reserve(|| {
             self.change(|state| {
                 for name in names {
                     state
@@ -443,13 +452,7 @@ impl Node {
                 }
                 Ok(())
             })
-        };
-        let mut result = delete();
-        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
-            result = delete();
-        }
-        self.keep_reserve();
-        result
+        })
     }
 
     /// The index that writes to `name` go to; it is made when it is missing.

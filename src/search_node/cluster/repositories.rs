@@ -17,7 +17,7 @@ use crate::search_node::snapshots::{
 const MAX_REPOSITORIES: usize = 100;
 
 /// Whether `list`, names and patterns with commas between them, names all there is.
-fn is_all(list: &str) -> bool {
+pub(in crate::search_node) fn is_all(list: &str) -> bool {
     ["", "_all", "*"].contains(&list)
 }
 
@@ -63,9 +63,10 @@ impl Node {
         let mut registration = Registration::parse(name, body)?;
         self.check_unused(name)?;
         let places = &self.snapshots.places;
-        registration.uuid = Repository::prepare(name, &registration, places, index::new_uuid()?)?;
+        let opened = Repository::prepare(name, &registration, places, index::new_uuid()?)?;
+        registration.uuid.clone_from(&opened.uuid);
         if verify {
-            Repository::open(name, &registration, places)?.verify()?;
+            opened.verify()?;
         }
         self.change(|state| {
             let known = &mut state.repositories;
@@ -138,26 +139,14 @@ impl Node {
         self.snapshots.list(running)
     }
 
-    /// The snapshots at work in `repository` that `list` names.
-    pub(in crate::search_node) fn running_snapshots(
+    /// What is at work in `repository`, of this kind.
+    pub(in crate::search_node) fn at_work(
         &self,
+        kind: Kind,
         repository: &str,
-        list: &str,
     ) -> Vec<Arc<Running>> {
         let mut running = self.snapshots.running();
-        running.retain(|running| {
-            let mut parts = list.split(',');
-            running.kind == Kind::Snapshot
-                && running.repository == repository
-                && (is_all(list) || parts.any(|part| names::matches(part, &running.snapshot)))
-        });
-        running
-    }
-
-    /// Restores at work from `repository`.
-    pub(in crate::search_node) fn running_restores(&self, repository: &str) -> Vec<Arc<Running>> {
-        let mut running = self.snapshots.running();
-        running.retain(|running| running.kind == Kind::Restore && running.repository == repository);
+        running.retain(|running| running.kind == kind && running.repository == repository);
         running
     }
 
@@ -171,10 +160,11 @@ impl Node {
         let opened = self.repository(repository)?;
         opened.check_writable("delete snapshot")?;
         // First: one that ends meanwhile is among the names then.
-        let running = self.running_snapshots(repository, list);
+        let mut running = self.at_work(Kind::Snapshot, repository);
         let mut all = opened.names()?;
         all.extend(running.iter().map(|running| running.snapshot.clone()));
-        choose(list, &all, |name| Err(snapshot_missing(repository, name)))?;
+        let chosen = choose(list, &all, |name| Err(snapshot_missing(repository, name)))?;
+        running.retain(|running| chosen.contains(&running.snapshot));
         Ok(running)
     }
 

@@ -163,19 +163,13 @@ impl Node {
 fn check_place(state: &State, name: &str) -> Result<(), String> {
     match state.indices.get(name) {
         Some(entry) if !entry.closed => Err(is_open(name)),
-        Some(_) => Ok(()),
         None if state.indices.len() >= MAX_INDICES => Err(format!(
             "this node has [{MAX_INDICES}] indices, its limit; delete some"
         )),
-        None => {
-            let mut entries = state.indices.values();
-            if entries.any(|entry| entry.aliases.contains_key(name)) {
-                return Err(format!(
-                    "cannot restore index [{name}] because an alias with the same name already exists"
-                ));
-            }
-            Ok(())
-        }
+        None if state.is_alias(name) => Err(format!(
+            "cannot restore index [{name}] because an alias with the same name already exists"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -190,9 +184,7 @@ impl Restoring {
         let uuids: Vec<String> = picks.iter().map(|pick| pick.entry.uuid.clone()).collect();
         let result = whole(|| self.fetch(picks).and_then(|new| self.install(new)));
         if let Err(failure) = &result {
-            for uuid in &uuids {
-                self.node.discard(uuid);
-            }
+            self.node.discard(&uuids);
             tracing::warn!(
                 "restore of [{}:{}] failed: {failure}",
                 self.repository.name,
@@ -216,9 +208,9 @@ impl Restoring {
         let mut pace = Pace::new(&self.listed.running.work, self.repository.restore_rate);
         let mut new = Vec::new();
         for pick in picks {
-            let Some(saved) = self.description.indices.get(&pick.from) else {
-                continue;
-            };
+            let saved = self.description.indices.get(&pick.from);
+            let saved =
+                saved.ok_or_else(|| self.refuse(format!("index [{}] is not in it", pick.from)))?;
             let wrong = |why: String| self.refuse(format!("index [{}]: {why}", pick.from));
             let wanted = Shard::files_of(&saved.commit).map_err(|failure| wrong(failure.reason))?;
             let known = saved.files.iter().map(|file| file.name.clone()).collect();
@@ -263,47 +255,28 @@ impl Restoring {
         let node = &self.node;
         let guard = node.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.listed.running.work.check()?;
-        let mut state = node.state();
-        let mut replaced = Vec::new();
-        for (index, entry) in &new {
-            check_place(&state, &index.name).map_err(|why| self.refuse(why))?;
-            if let Some(old) = state.indices.insert(index.name.clone(), entry.clone()) {
-                replaced.push((index.name.clone(), old.uuid));
+        let (new, entries): (Vec<_>, Vec<_>) = new
+            .into_iter()
+            .map(|(index, entry)| (Arc::new(index), entry))
+            .unzip();
+        let take_in = |state: &mut State| {
+            for (index, entry) in new.iter().zip(&entries) {
+                check_place(state, &index.name).map_err(|why| self.refuse(why))?;
+                state.indices.insert(index.name.clone(), entry.clone());
             }
-        }
-        for (_, entry) in &new {
-            for alias in entry.aliases.keys() {
-                aliases::check_name(&state, alias)
-                    .and_then(|()| aliases::check_writers(&state, alias))
+            for alias in entries.iter().flat_map(|entry| entry.aliases.keys()) {
+                aliases::check_name(state, alias)
+                    .and_then(|()| aliases::check_writers(state, alias))
                     .map_err(|failure| self.refuse(failure.reason))?;
             }
-        }
-        if self.global {
-            self.add_global(&mut state)?;
-        }
-        node.save_state(&state)?;
-        let mut gone = Vec::new();
-        {
-            let mut inner = node.inner.write().unwrap_or_else(PoisonError::into_inner);
-            inner.state = state;
-            for (index, _) in new {
-                let name = index.name.clone();
-                inner.broken.remove(&name);
-                gone.extend(inner.open.insert(name, Arc::new(index)));
+            if self.global {
+                self.add_global(state)?;
             }
-        }
+            Ok(())
+        };
+        let ((), gone) = node.publish(take_in, &new)?;
         drop(guard);
-        for index in gone {
-            index.shard.retire(Failure::no_index(&index.name));
-        }
-        for (name, uuid) in replaced {
-            let path = node.indices_dir().join(uuid);
-            if let Err(error) = std::fs::remove_dir_all(&path) {
-                // The next start removes what is left.
-                tracing::warn!("index [{name}] is replaced; {}: {error}", path.display());
-            }
-            node.release_log();
-        }
+        node.clear(gone);
         Ok(())
     }
 
@@ -362,12 +335,11 @@ mod tests {
         let named = node.indices_dir().join(&index.uuid);
         let new = node.indices_dir().join("new");
         fsx::create_dir(&new, 0o700).unwrap();
-        node.discard(&index.uuid);
-        node.discard("new");
+        node.discard(&[index.uuid.clone(), "new".to_owned()]);
         assert!(named.is_dir() && !new.exists());
         fsx::create_dir(&new, 0o700).unwrap();
         fsx::write_atomic(&dir.path().join("state.json"), b"{", 0o600).unwrap();
-        node.discard("new");
+        node.discard(&["new".to_owned()]);
         assert!(new.is_dir());
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::search_node) struct RestoreWish {
     pub rename: Option<(String, String)>,
     /// Whether they get their aliases.
     pub aliases: bool,
-    /// Whether templates are restored.
+    /// Whether templates and lifecycle policies are restored.
     pub global: bool,
     /// Settings that they get.
     pub settings: Value,

@@ -102,9 +102,7 @@ impl Node {
 
     fn is_taken(&self, name: &str) -> bool {
         let inner = self.read();
-        let mut entries = inner.state.indices.values();
-        inner.state.indices.contains_key(name)
-            || entries.any(|entry| entry.aliases.contains_key(name))
+        inner.state.indices.contains_key(name) || inner.state.is_alias(name)
     }
 
     fn writer_of(&self, alias: &str) -> Outcome<Writer> {

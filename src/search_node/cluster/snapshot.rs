@@ -29,7 +29,7 @@ pub(in crate::search_node) struct SnapshotWish {
     pub lenience: Lenience,
     /// Whether indices that cannot be taken are left out.
     pub partial: bool,
-    /// Whether templates are in it.
+    /// Whether templates and lifecycle policies are in it.
     pub global: bool,
     /// What its maker writes to it.
     pub metadata: Option<Value>,
@@ -76,7 +76,8 @@ impl Node {
         let repository = self.repository(repository)?;
         check_snapshot_name(&repository.name, name)?;
         repository.check_writable("create snapshot")?;
-        if !self.running_snapshots(&repository.name, name).is_empty() {
+        let at_work = self.at_work(Kind::Snapshot, &repository.name);
+        if at_work.iter().any(|running| running.snapshot == name) {
             let why = "snapshot with the same name is already in-progress";
             return Err(invalid_name(&repository.name, name, why));
         }

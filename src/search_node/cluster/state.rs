@@ -91,6 +91,12 @@ impl State {
         stored::load(&dir.join(NAME), REMEDY)
     }
 
+    /// Whether an index has an alias of this name.
+    pub(crate) fn is_alias(&self, name: &str) -> bool {
+        let mut entries = self.indices.values();
+        entries.any(|entry| entry.aliases.contains_key(name))
+    }
+
     /// Saves the state, atomically.
     pub(crate) fn save(&self, dir: &Path) -> Outcome<()> {
         stored::save(&dir.join(NAME), self)

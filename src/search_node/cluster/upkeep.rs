@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::{Index, Inner, Node, index};
-use crate::search_node::failure::Outcome;
+use crate::search_node::failure::{Failure, Outcome};
 
 /// Unsaved documents are saved when nothing was written for so long.
 const IDLE_FLUSH: Duration = Duration::from_secs(300);
@@ -225,8 +225,18 @@ impl Node {
         }
     }
 
+    /// Does what makes room; on a full disk the reserve is given for it.
+    pub(super) fn with_reserve<T>(&self, delete: impl Fn() -> Outcome<T>) -> Outcome<T> {
+        let mut result = delete();
+        if result.as_ref().is_err_and(Failure::is_full) && self.give_reserve() {
+            result = delete();
+        }
+        self.keep_reserve();
+        result
+    }
+
     /// Gives the reserve back to the file system; says whether there was one.
-    pub(super) fn give_reserve(&self) -> bool {
+    fn give_reserve(&self) -> bool {
         let given = std::fs::remove_file(self.reserve()).is_ok();
         // The space is free when the file system has written so.
         let synced = std::fs::File::open(&self.dir)

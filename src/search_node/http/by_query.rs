@@ -106,12 +106,20 @@ fn batch(size: Option<u64>) -> Outcome<usize> {
 }
 
 /// The search that finds the documents.
-fn finds(query: Option<&Value>, sort: Option<&Value>, source: &Value) -> Outcome<search::Request> {
+fn finds(
+    query: Option<&Value>,
+    sort: Option<&Value>,
+    source: &Value,
+    timeout: Option<&str>,
+) -> Outcome<search::Request> {
     let mut body = json!({"_source": source, "seq_no_primary_term": true, "version": true});
     if let Some(query) = query {
         body["query"] = query.clone();
     }
     body["sort"] = sort.cloned().unwrap_or_else(|| json!(["_doc"]));
+    if let Some(timeout) = timeout {
+        body["timeout"] = timeout.into();
+    }
     search::Request::parse(&body)
 }
 
@@ -198,7 +206,13 @@ pub(super) async fn by_query(
 }
 
 fn plan_by_query(node: &Node, request: &Request, name: &str, verb: Verb) -> Outcome<Plan> {
-    let body = body_of(request)?;
+    let mut body = body_of(request)?;
+    // How long a write waits for other copies: there are none. A search has [search_timeout].
+    if request.param("timeout").is_some()
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("timeout");
+    }
     let params = Params::of("by query", &body)?;
     for key in ["script", "slice"] {
         if params.get(key).is_some() {
@@ -217,7 +231,12 @@ fn plan_by_query(node: &Node, request: &Request, name: &str, verb: Verb) -> Outc
     }
     let conflicts = params.text("conflicts")?;
     let max_docs = max_docs(request, &params)?;
-    let parsed = finds(query, params.get("sort"), &(verb == Verb::Update).into())?;
+    let parsed = finds(
+        query,
+        params.get("sort"),
+        &(verb == Verb::Update).into(),
+        request.param("search_timeout"),
+    )?;
     params.finish()?;
     let sources = all_sources(node, name, request.lenience()?)?;
     for source in &sources {
@@ -366,6 +385,7 @@ fn plan_reindex(node: &Node, request: &Request) -> Outcome<(Plan, Dest, String)>
         source.get("query"),
         source.get("sort"),
         &shown.unwrap_or(true.into()),
+        None,
     )?;
     let size = source.count("size")?.map(|size| size as u64);
     source.finish()?;

@@ -39,7 +39,7 @@ impl Coding {
 
     /// The body as it was before; at most `max` bytes.
     pub(super) fn decode(self, body: Bytes, max: usize) -> Outcome<Bytes> {
-        let mut reader: Box<dyn Read> = match self {
+        let reader: Box<dyn Read> = match self {
             Self::Plain => return Ok(body),
             _ if body.is_empty() => return Ok(body),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&*body)),
@@ -48,7 +48,6 @@ impl Coding {
         let mut decoded = Vec::new();
         let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         reader
-            .by_ref()
             .take(limit)
             .read_to_end(&mut decoded)
             .map_err(|error| {
@@ -59,7 +58,6 @@ impl Coding {
         if decoded.len() > max {
             return Err(too_long(max));
         }
-        drop(reader);
         Ok(decoded.into())
     }
 }

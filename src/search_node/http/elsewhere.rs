@@ -1,6 +1,7 @@
 //! Parameters that are refused because this node has nothing like them, not because they are wrong.
 
-/// Parameters that Elasticsearch has for some request and this node has for none.
+/// Parameters that Elasticsearch has for some requests; one that does not know them here refuses
+/// them as unsupported.
 const PARAMETERS: &[&str] = &[
     "copy_settings",
     "dry_run",

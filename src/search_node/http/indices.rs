@@ -261,20 +261,10 @@ fn by_name(name: &str) -> Outcome<()> {
 
 async fn delete(node: &Arc<Node>, request: &Request, name: &str) -> Outcome<Reply> {
     known(request, &[])?;
-    by_name(name)?;
     let mut indices = Vec::new();
     for part in name.split(',') {
+        node.check_concrete(part)?;
         let part = &*names::dated(part, now_millis())?;
-        let aliased = node
-            .state()
-            .indices
-            .values()
-            .any(|entry| entry.aliases.contains_key(part));
-        if aliased {
-            return Err(Failure::illegal(format!(
-                "The provided expression [{part}] matches an alias, specify the corresponding concrete indices instead."
-            )));
-        }
         let broken = node.broken().contains_key(part);
         if broken {
             indices.push(part.to_owned());

@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::search_node::failure::Failure;
+
 /// Connections from the network at once at most; more are closed. Those of this machine, the
 /// supervisor's among them, are not counted.
 const MAX_REMOTE: usize = 256;
@@ -31,10 +33,6 @@ const HANDSHAKE: u8 = 0x16;
 
 /// Wait after an error of the machine, such as too many open files.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
-
-/// What is said to who speaks plain HTTP over the network, before the connection ends.
-const NO_TLS: &str = "{\"error\":{\"type\":\"security_exception\",\"reason\":\"this address speaks TLS; \
-                      use https\"},\"status\":400}";
 
 /// See the module.
 pub(crate) struct Listener {
@@ -111,10 +109,14 @@ async fn greet(
         if place.is_none() {
             return Ok(Some(Stream::Plain(stream)));
         }
+        let why = "this address speaks TLS; use https";
+        let body = Failure::new(400, "security_exception", why)
+            .body()
+            .to_string();
         let answer = format!(
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n{NO_TLS}",
-            NO_TLS.len()
+             connection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 64;
 pub(crate) enum Role {
     /// Reading.
     Reader,
-    /// Documents, indices, templates; not the snapshots and keys of others.
+    /// Documents, indices, templates, policies and settings; not snapshots, and not the keys of others.
     Writer,
     /// Everything.
     Admin,

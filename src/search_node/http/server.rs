@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::coding::Coding;
 use super::listener::Listener;
@@ -169,26 +169,14 @@ async fn read_and_route(
         Ok(read) => read,
         Err(failure) => return (Err(failure), None),
     };
-    let apart = match (takes_long(&request), only_waits(&request)) {
-        (true, _) => Some(&service.long_places),
-        (_, true) => Some(&service.waiting_places),
-        _ => None,
-    };
-    if let Some(places) = apart {
-        let place = tokio::time::timeout(REQUEST_LIMIT, places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return (Err(overloaded()), None);
-        };
-        if takes_long(&request) {
-            return (route(&service.node, &request).await, Some(request));
-        }
-        let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
-        return (result.unwrap_or_else(|_| Err(too_slow())), Some(request));
-    }
-    let _place = match place(service, &request).await {
+    let long = takes_long(&request);
+    let _place = match place(service, &request, long).await {
         Ok(place) => place,
         Err(failure) => return (Err(failure), None),
     };
+    if long {
+        return (route(&service.node, &request).await, Some(request));
+    }
     let result = tokio::time::timeout(REQUEST_LIMIT, route(&service.node, &request)).await;
     (result.unwrap_or_else(|_| Err(too_slow())), Some(request))
 }
@@ -197,8 +185,8 @@ async fn read_and_route(
 /// place at work.
 fn only_waits(request: &Request) -> bool {
     let task = request.path.first().is_some_and(|first| first == "_tasks");
-    let waits = |name: &str| matches!(request.param(name), Some("" | "true"));
-    request.param("refresh") == Some("wait_for") || task && waits("wait_for_completion")
+    let waits = request.flag("wait_for_completion", false);
+    request.param("refresh") == Some("wait_for") || task && waits.unwrap_or(false)
 }
 
 /// Whether a request goes over as many documents as there are: it has no time limit, and is
@@ -240,6 +228,18 @@ fn too_slow() -> Failure {
         "process_cluster_event_timeout_exception",
         format!(
             "the request took longer than {} s; send less at once, or ask for less",
+            REQUEST_LIMIT.as_secs()
+        ),
+    )
+}
+
+fn no_place() -> Failure {
+    Failure::new(
+        429,
+        "es_rejected_execution_exception",
+        format!(
+            "no place came free within {} s; GET /_tasks and GET /_snapshot/_status show what is at \
+             work, try again later",
             REQUEST_LIMIT.as_secs()
         ),
     )
@@ -301,18 +301,14 @@ async fn room_for_body<'a>(
     room: u32,
 ) -> Outcome<SemaphorePermit<'a>> {
     let kept = is_administrator(request) && room <= SMALL_KIB;
-    let room = match service.bodies.try_acquire_many(room) {
-        Err(TryAcquireError::NoPermits) if kept => service.bodies.try_acquire_many(0),
-        Err(TryAcquireError::NoPermits) => {
-            return service
-                .bodies
-                .acquire_many(room)
-                .await
-                .map_err(|_| overloaded());
+    match service.bodies.try_acquire_many(room) {
+        Ok(room) => Ok(room),
+        Err(_) if kept => service.bodies.try_acquire_many(0).map_err(|_| overloaded()),
+        Err(_) => {
+            let room = service.bodies.acquire_many(room).await;
+            room.map_err(|_| overloaded())
         }
-        other => other,
-    };
-    room.map_err(|_| overloaded())
+    }
 }
 
 /// Whether it comes from an account that may do everything, as the supervisor's.
@@ -320,9 +316,23 @@ fn is_administrator(request: &Request) -> bool {
     request.role == Role::Admin && !request.by_key
 }
 
-/// A place to be at work. Administrators have places of their own when there is no other: the
-/// supervisor, who asks whether the node lives, must not wait for what others do.
-async fn place<'a>(service: &'a Service, request: &Request) -> Outcome<SemaphorePermit<'a>> {
+/// A place to be at work. Requests that are `long` or wait have places of their own, and so have
+/// administrators when there is no other: the supervisor, who asks whether the node lives, must not
+/// wait for what others do.
+async fn place<'a>(
+    service: &'a Service,
+    request: &Request,
+    long: bool,
+) -> Outcome<SemaphorePermit<'a>> {
+    let apart = match long {
+        true => Some(&service.long_places),
+        false if only_waits(request) => Some(&service.waiting_places),
+        false => None,
+    };
+    if let Some(places) = apart {
+        let place = tokio::time::timeout(REQUEST_LIMIT, places.acquire()).await;
+        return place.ok().and_then(Result::ok).ok_or_else(no_place);
+    }
     let places = match service.places.try_acquire() {
         Ok(place) => return Ok(place),
         Err(_) if is_administrator(request) => &service.kept_places,

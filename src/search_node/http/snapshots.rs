@@ -9,10 +9,10 @@ use super::blocking;
 use super::request::{Reply, Request};
 use super::snapshot_wishes::{restore_wish, snapshot_wish};
 use super::snapshots_show::{self as show, Shown};
-use crate::search_node::cluster::{Node, now_millis};
+use crate::search_node::cluster::{Node, is_all};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
-use crate::search_node::snapshots::snapshot_missing;
+use crate::search_node::snapshots::{Kind, snapshot_missing};
 
 /// Answers everything below `_snapshot`; `path` is what follows that.
 pub(super) async fn route(node: &Arc<Node>, request: &Request, path: &[&str]) -> Outcome<Reply> {
@@ -189,9 +189,9 @@ pub(super) fn find(
 ) -> Outcome<Vec<Shown>> {
     let opened = node.repository(repository)?;
     // First: one that ends meanwhile is among the names then.
-    let at_work = node.running_snapshots(repository, "_all");
+    let at_work = node.at_work(Kind::Snapshot, repository);
     let there = opened.names()?;
-    let all = ["", "_all", "*"].contains(&list);
+    let all = is_all(list);
     let mut found = Vec::new();
     let mut chosen = BTreeSet::new();
     for part in list.split(',') {
@@ -294,9 +294,13 @@ fn status(
     for name in node.repositories(repositories)?.keys() {
         match snapshots {
             None => {
-                let running = node.running_snapshots(name, "_all");
-                shown.extend(running.iter().map(|running| show::progress(running)));
-                let running = node.running_restores(name);
+                let running = node.at_work(Kind::Snapshot, name);
+                shown.extend(
+                    running
+                        .iter()
+                        .map(|running| Shown::running(running).status()),
+                );
+                let running = node.at_work(Kind::Restore, name);
                 restores.extend(running.iter().map(|running| show::restore(running, None)));
                 let failed = node.snapshots.failed_restores(name);
                 restores.extend(failed.iter().map(|f| show::restore(&f.running, Some(f))));
@@ -313,9 +317,4 @@ fn status(
         answer["restores"] = restores.into();
     }
     Ok(Reply::ok(answer))
-}
-
-/// Milliseconds since `started`, in milliseconds since the epoch.
-pub(super) fn since(started: i64) -> u64 {
-    u64::try_from(now_millis() - started).unwrap_or(0)
 }

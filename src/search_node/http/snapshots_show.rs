@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::info::API_VERSION;
+use crate::search_node::cluster::now_millis;
 use crate::search_node::dates::utc;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::snapshots::{Description, Failed, Integrity, Progress, Running};
@@ -193,11 +194,6 @@ impl Shown {
     }
 }
 
-/// One at work as `GET _status` shows it.
-pub(super) fn progress(running: &Running) -> Value {
-    Shown::running(running).status()
-}
-
 /// A restore at work, or one that failed. Elasticsearch has no such list: there what is restored is
 /// an index at once, and its recovery is shown.
 pub(super) fn restore(running: &Running, failed: Option<&Failed>) -> Value {
@@ -220,7 +216,7 @@ pub(super) fn restore(running: &Running, failed: Option<&Failed>) -> Value {
 fn took(progress: &Progress) -> u64 {
     progress.millis.unwrap_or_else(|| match progress.started {
         0 => 0,
-        started => super::snapshots::since(started),
+        started => since(started),
     })
 }
 
@@ -330,4 +326,9 @@ pub(super) fn integrity(repository: &str, found: &Integrity) -> Value {
             "result": if found.total == 0 { "pass" } else { "fail" },
         },
     })
+}
+
+/// Milliseconds since `started`, in milliseconds since the epoch.
+fn since(started: i64) -> u64 {
+    u64::try_from(now_millis() - started).unwrap_or(0)
 }

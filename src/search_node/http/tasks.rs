@@ -13,7 +13,7 @@ use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 use crate::search_node::tasks::Task;
 
-/// How long a request waits for a task at most, when it does not say how long.
+/// How long a request waits for a task at most; less when it says so.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Documents each second that `requests_per_second` asks for; infinite for no limit.
@@ -74,14 +74,15 @@ fn worst(answer: &Value) -> u16 {
 
 /// The task that `name` stands for.
 fn find(node: &Node, name: &str) -> Outcome<Arc<Task>> {
-    let id = name.rsplit_once(':').map(|(_, id)| id.parse::<u64>());
-    let Some(Ok(id)) = id else {
+    let parts = name.rsplit_once(':');
+    let Some((at, Ok(id))) = parts.map(|(at, id)| (at, id.parse::<u64>())) else {
         return Err(Failure::illegal(format!("malformed task id {name}")));
     };
-    let uuid = node.cluster_uuid();
-    let task = name
-        .strip_prefix(uuid.as_str())
-        .and_then(|_| node.tasks.get(id));
+    let task = if at == node.cluster_uuid() {
+        node.tasks.get(id)
+    } else {
+        None
+    };
     task.ok_or_else(|| {
         Failure::missing(format!(
             "task [{name}] isn't running and hasn't stored its results"

@@ -11,8 +11,7 @@ use super::Shard;
 use super::bits::Bits;
 use super::commit::{Commit, segment_file};
 use super::files::verify_open;
-use super::log::sync_dir;
-use crate::fsx::FsError;
+use crate::fsx::{FsError, sync_dir};
 use crate::search_node::failure::{Failure, Outcome};
 
 /// Bytes of a file of live documents at most: a bit for each number that a document can have.

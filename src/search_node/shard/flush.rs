@@ -11,9 +11,9 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use super::bits::Bits;
 use super::commit::{Commit, Saved, segment_file};
 use super::files::Files;
-use super::log::sync_dir;
 use super::segment::{Builder, Segment, merge};
 use super::{Shard, Writer};
+use crate::fsx::sync_dir;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::mapping::{Mapping, SystemFields, read_accepted};
 

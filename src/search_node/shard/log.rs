@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::frame;
 use super::replay::{numbers, path};
-use crate::fsx::FsError;
+use crate::fsx::{FsError, sync_dir};
 
 /// A file of the log is closed at this size.
 const FILE_BYTES: u64 = 16 << 20;
@@ -333,10 +333,6 @@ fn take(file: &File, from: u64, bytes: u64) -> io::Result<()> {
         Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

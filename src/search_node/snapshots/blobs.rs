@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::work::Pace;
-use crate::fsx::FsError;
+use crate::fsx::{self, FsError};
 use crate::search_node::failure::{Failure, Outcome};
 
 /// Bytes that are read at once.
@@ -101,7 +101,8 @@ impl Blobs {
             .is_ok_and(|found| found.is_file() && found.len() == blob.bytes)
     }
 
-    /// Writes `blob`, which `file` contains. It is on the disk when this returns.
+    /// Writes `blob`, which `file` contains. Its content is on the disk when this returns, its name
+    /// after [`Self::sync`].
     pub(in crate::search_node) fn put(
         &self,
         file: &File,
@@ -116,8 +117,7 @@ impl Blobs {
                     "a file changed while it was copied; check memory and disk",
                 ));
             }
-            std::fs::rename(&part, &path).map_err(FsError::wrap("write", &path))?;
-            self.sync()
+            Ok(std::fs::rename(&part, &path).map_err(FsError::wrap("write", &path))?)
         });
         if result.is_err() {
             let _ = std::fs::remove_file(&part);
@@ -127,8 +127,7 @@ impl Blobs {
 
     /// Has the names of all blobs on the disk.
     pub(in crate::search_node) fn sync(&self) -> Outcome<()> {
-        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
-        Ok(synced.map_err(FsError::wrap("flush", &self.dir))?)
+        Ok(fsx::sync_dir(&self.dir).map_err(FsError::wrap("flush", &self.dir))?)
     }
 
     /// Copies `blob` into the new file `to`, which is then on the disk; the caller flushes its
@@ -214,7 +213,7 @@ impl Blobs {
                 return Ok(false);
             }
             std::fs::rename(&path, self.aside(blob))?;
-            File::open(&self.dir)?.sync_all()?;
+            fsx::sync_dir(&self.dir)?;
             Ok(true)
         };
         if self.writable {
@@ -288,7 +287,7 @@ pub(super) fn probe(dir: &Path) -> Outcome<()> {
     getrandom::fill(&mut content)
         .map_err(|error| Failure::internal(format!("no random numbers: {error}")))?;
     let path = dir.join(format!("tests-{}", hex(&content)));
-    crate::fsx::write_atomic(&path, &content, 0o600)?;
+    fsx::write_atomic(&path, &content, 0o600)?;
     let mut found = Vec::new();
     let read = File::open(&path).and_then(|mut file| file.read_to_end(&mut found));
     let removed = std::fs::remove_file(&path);
@@ -313,7 +312,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(dir.path().to_path_buf(), true);
         let source = dir.path().join("source");
-        crate::fsx::write_atomic(&source, &vec![7; CHUNK + 5], 0o600).unwrap();
+        fsx::write_atomic(&source, &vec![7; CHUNK + 5], 0o600).unwrap();
         let file = File::open(&source).unwrap();
         let work = Work::default();
         let mut pace = Pace::new(&work, None);
@@ -362,7 +361,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(dir.path().to_path_buf(), true);
         let source = dir.path().join("source");
-        crate::fsx::write_atomic(&source, b"abc", 0o600).unwrap();
+        fsx::write_atomic(&source, b"abc", 0o600).unwrap();
         let file = File::open(&source).unwrap();
         let work = Work::default();
         let blob = hash_of(&file, &Pace::new(&work, None)).unwrap();

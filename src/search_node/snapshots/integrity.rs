@@ -85,7 +85,7 @@ impl Integrity {
             }
         }
         found.snapshots = readable.len() as u64;
-        for (name, bytes) in repository.all_blobs()? {
+        for (name, bytes) in repository.blobs.all()? {
             if !used.contains_key(&name) {
                 found.unused.0 += 1;
                 found.unused.1 += bytes;

@@ -13,7 +13,8 @@ use crate::search_node::sizes::parse_bytes;
 /// Bytes each second that a snapshot writes when nothing else is set, as in Elasticsearch.
 const SNAPSHOT_RATE: u64 = 40 << 20;
 
-/// Snapshots that a repository has at most when nothing else is set, as in Elasticsearch.
+/// Snapshots that a repository has at most when nothing else is set; Elasticsearch has no such
+/// limit.
 const MAX_SNAPSHOTS: usize = 500;
 
 /// See the module.

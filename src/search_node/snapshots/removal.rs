@@ -1,12 +1,11 @@
 //! Removing snapshots, and what no snapshot uses.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::ErrorKind;
 
 use super::repository::Repository;
 use super::snapshot_missing;
-use crate::fsx::FsError;
+use crate::fsx::{self, FsError};
 use crate::search_node::failure::Outcome;
 use crate::search_node::stored;
 
@@ -35,8 +34,7 @@ impl Repository {
         }
         // A description that came back after a power cut would name blobs that are gone.
         let dir = self.snapshots();
-        let synced = File::open(&dir).and_then(|dir| dir.sync_all());
-        synced.map_err(FsError::wrap("flush", &dir))?;
+        fsx::sync_dir(&dir).map_err(FsError::wrap("flush", &dir))?;
         self.free(&used)
     }
 

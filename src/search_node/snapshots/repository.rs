@@ -1,6 +1,6 @@
-//! One repository: which snapshots it has, and who may change it now.
+//! One repository: that it is one, and which snapshots it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,17 @@ const BLOBS: &str = "blobs";
 /// What to do when a description is damaged.
 const REMEDY: &str = "delete the snapshot, or bring the file back from a copy of the repository";
 
+/// What to do when the file that makes a directory a repository is damaged.
+const IDENTITY_REMEDY: &str = "bring the file back from a copy of the repository, or remove it and \
+                               register the repository again";
+
 /// See the module.
 #[derive(Debug)]
 pub(in crate::search_node) struct Repository {
     /// Its name.
     pub name: String,
+    /// What tells it apart from all others; it stands in the repository itself.
+    pub uuid: String,
     /// Bytes each second that a snapshot writes at most; `None` is as fast as it goes.
     pub snapshot_rate: Option<u64>,
     /// The same of a restore.
@@ -60,8 +66,8 @@ impl Repository {
         places: &Places,
     ) -> Outcome<Self> {
         let dir = places.find(name, registration.location(), false)?;
-        let found = Self::of(name, registration, dir);
-        if found.identity()?.is_none() {
+        let mut found = Self::of(name, registration, dir);
+        let Some(identity) = found.identity()? else {
             return Err(repository_failure(
                 name,
                 format!(
@@ -70,7 +76,8 @@ impl Repository {
                     registration.location()
                 ),
             ));
-        }
+        };
+        found.uuid = identity.uuid;
         // A link in their place would lead out of path.repo.
         for part in [SNAPSHOTS, BLOBS] {
             let path = found.dir.join(part);
@@ -78,23 +85,26 @@ impl Repository {
             if !is_dir {
                 return Err(repository_failure(
                     name,
-                    format!("{} is missing, or no directory", path.display()),
+                    format!(
+                        "{} is missing, or no directory; bring it back from a copy of the \
+                         repository",
+                        path.display()
+                    ),
                 ));
             }
         }
         Ok(found)
     }
 
-    /// Makes `location` a repository, if it is none yet; returns its identity. A read-only one
-    /// must be one.
+    /// Makes `location` a repository, if it is none yet, and opens it. A read-only one must be one.
     pub(in crate::search_node) fn prepare(
         name: &str,
         registration: &Registration,
         places: &Places,
         new_uuid: String,
-    ) -> Outcome<String> {
+    ) -> Outcome<Self> {
         if registration.is_readonly() {
-            return Self::open(name, registration, places)?.uuid();
+            return Self::open(name, registration, places);
         }
         let dir = places.find(name, registration.location(), true)?;
         let new = Self::of(name, registration, dir);
@@ -112,12 +122,13 @@ impl Repository {
             };
             stored::save(&new.dir.join(IDENTITY), &identity)?;
         }
-        Self::open(name, registration, places)?.uuid()
+        Self::open(name, registration, places)
     }
 
     fn of(name: &str, registration: &Registration, dir: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
+            uuid: String::new(),
             snapshot_rate: registration.snapshot_rate(),
             restore_rate: registration.restore_rate(),
             blobs: Blobs::new(dir.join(BLOBS), !registration.is_readonly()),
@@ -128,17 +139,11 @@ impl Repository {
     }
 
     fn identity(&self) -> Outcome<Option<Identity>> {
-        let found: Option<Identity> = stored::load(&self.dir.join(IDENTITY), REMEDY)?;
+        let found: Option<Identity> = stored::load(&self.dir.join(IDENTITY), IDENTITY_REMEDY)?;
         match &found {
             Some(identity) if identity.format > FORMAT => Err(self.newer(IDENTITY)),
             _ => Ok(found),
         }
-    }
-
-    fn uuid(&self) -> Outcome<String> {
-        Ok(self
-            .identity()?
-            .map_or_else(String::new, |found| found.uuid))
     }
 
     fn newer(&self, what: &str) -> Failure {
@@ -202,7 +207,7 @@ impl Repository {
         })
     }
 
-    /// Free space of its file system, in bytes.
+    /// Refuses to write `bytes` that have no room in its file system.
     pub(in crate::search_node) fn check_room(&self, bytes: u64) -> Outcome<()> {
         check_free(&self.dir, bytes, &format!("repository [{}]", self.name))
     }
@@ -288,15 +293,12 @@ impl Repository {
         self.blobs.sync()?;
         stored::save(&self.path(&description.snapshot), description)
     }
-
-    /// All blobs that are there, by file name, with their length.
-    pub(super) fn all_blobs(&self) -> Outcome<BTreeMap<String, u64>> {
-        self.blobs.all()
-    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
+
     use std::fs::File;
 
     use super::super::description::{SavedFile, SavedIndex};

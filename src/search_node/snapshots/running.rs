@@ -72,7 +72,7 @@ pub(in crate::search_node) struct Running {
 }
 
 impl Running {
-    /// Begun now, at `started` in milliseconds since the epoch, on these indices.
+    /// Begun now, at `started` in milliseconds since the epoch.
     pub(in crate::search_node) fn new(
         kind: Kind,
         repository: &str,

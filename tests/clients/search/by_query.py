@@ -1,8 +1,7 @@
 """Changing and deleting what a query finds, reindexing, and the tasks behind these."""
 
-import time
 
-from suite import UNSUPPORTED, fails, has, holds, ids, refused, same, works
+from suite import fails, has, holds, ids, refused, same, works
 
 
 def _things(t, count=20, word="x"):

@@ -1,6 +1,6 @@
 """Aggregations over combinations of values, and in nested objects."""
 
-from suite import fails, has, holds, pairs, partly, refused, same, works
+from suite import fails, holds, pairs, refused, same, works
 
 SEARCH = "POST /{index}/_search"
 

@@ -2,7 +2,7 @@
 
 import elasticsearch
 
-from suite import UNSUPPORTED, cause_of, fails, has, holds, partly, refused, same, works
+from suite import UNSUPPORTED, cause_of, fails, same, works
 
 
 @works("errors", "classes of the client", "`BadRequestError`, `NotFoundError`, `ConflictError`, `AuthenticationException`, `AuthorizationException`")

@@ -1,6 +1,6 @@
 """Passages of documents with what was found marked."""
 
-from suite import each_refused, fails, holds, partly, refused, same, works
+from suite import holds, partly, refused, same, works
 
 SEARCH = "POST /{index}/_search"
 LONG = "The first sentence speaks of apples. " + "Filler words go on and on here. " * 6 + "A later sentence has one more apple in it. " + "The end is near. " * 5 + "And apples again."

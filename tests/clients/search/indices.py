@@ -2,7 +2,7 @@
 
 import time
 
-from suite import UNSUPPORTED, each_refused, fails, has, holds, ids, partly, refused, same, works
+from suite import UNSUPPORTED, fails, has, holds, ids, partly, refused, same, works
 
 
 @works("PUT /{index}", "`settings`, `mappings`, `aliases`", "400 `resource_already_exists_exception`")

@@ -161,7 +161,7 @@ def _typed(kind, **more):
     return lambda t: t.es.indices.create(index=t.name(), mappings={"properties": {"f": {"type": kind, **more}}})
 
 
-each_refused(__name__, PUT, [(f"type {kind}", _typed(kind, **more)) for kind, more in {
+each_refused(PUT, [(f"type {kind}", _typed(kind, **more)) for kind, more in {
     "alias": {"path": "a"}, "binary": {}, "constant_keyword": {}, "date_nanos": {}, "date_range": {}, "dense_vector": {"dims": 3}, "flattened": {},
     "geo_point": {}, "geo_shape": {}, "integer_range": {}, "ip_range": {}, "join": {"relations": {"a": "b"}}, "match_only_text": {}, "percolator": {}, "rank_feature": {},
     "search_as_you_type": {}, "token_count": {"analyzer": "standard"}, "unsigned_long": {}, "version": {}, "wildcard": {}}.items()])

@@ -1,6 +1,6 @@
 """Several searches at once, counts, and what hits show."""
 
-from suite import each_refused, fails, has, holds, ids, partly, refused, same, works
+from suite import fails, has, holds, ids, partly, refused, same, works
 
 SEARCH = "POST /{index}/_search"
 

@@ -1,6 +1,6 @@
 """Queries that people type."""
 
-from suite import fails, holds, ids, partly, refused, same, works
+from suite import fails, ids, same, works
 
 SEARCH = "POST /{index}/_search"
 

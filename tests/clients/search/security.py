@@ -4,7 +4,7 @@ import time
 
 import elasticsearch
 
-from suite import UNSUPPORTED, fails, has, holds, partly, refused, same, works
+from suite import fails, has, holds, partly, refused, same, works
 
 
 @works("basic authentication", "", "users of the node's configuration; 401 `security_exception`")

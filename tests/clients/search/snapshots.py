@@ -4,7 +4,7 @@ import time
 
 import elasticsearch
 
-from suite import UNSUPPORTED, fails, has, holds, ids, partly, refused, same, works
+from suite import fails, has, holds, refused, same, works
 
 
 def _repository(t, word="repo"):

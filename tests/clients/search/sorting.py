@@ -2,9 +2,8 @@
 
 import time
 
-import elasticsearch
 
-from suite import fails, has, holds, ids, partly, refused, same, scores, works
+from suite import fails, holds, ids, refused, same, scores, works
 
 SEARCH = "POST /{index}/_search"
 

@@ -1,6 +1,6 @@
 """Suggestions: terms that were meant, and completions of what is typed."""
 
-from suite import each_refused, fails, has, holds, near, refused, same, works
+from suite import fails, has, holds, near, refused, same, works
 
 SEARCH = "POST /{index}/_search"
 

@@ -11,7 +11,7 @@ WORKS, PARTLY, REFUSED = "works", "partly", "refused"
 # What the node says of everything that Elasticsearch has and it does not.
 UNSUPPORTED = "unsupported_operation_exception"
 
-# Tests in the order of their definition: (module, function).
+# Tests in the order of their definition.
 TESTS = []
 
 
@@ -44,13 +44,12 @@ def refused(call, what, says=None, note="", status=400, kind=UNSUPPORTED):
             fails(lambda: test(t), status, kind, says)
 
         proof.__name__ = test.__name__
-        proof.__module__ = test.__module__
         return _row(proof, call, what, REFUSED, note)
 
     return decorate
 
 
-def each_refused(module, call, cases, note=""):
+def each_refused(call, cases, note=""):
     """One test for each of (what, function); the name that must be said is the last word of
     `what`."""
     for what, ask in cases:
@@ -59,7 +58,6 @@ def each_refused(module, call, cases, note=""):
             ask(t)
 
         test.__name__ = f"{what} is refused"
-        test.__module__ = module
         refused(call, what, note=note)(test)
 
 
