@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tantivy::query::{BooleanQuery, ConstScoreQuery, EnableScoring, Weight};
 use tantivy::{DocId, Score};
 
+use super::host::IndexHost;
 use super::keys::KeyReader;
 use super::request::Request;
 use super::sort::{SortSpec, SortValue};
-use super::{Source, fetch, prune};
+use super::{Source, prune};
 use crate::search_node::aggs::{Aggs, Host, Matches, Partial};
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::query::{Built, Context, TIMED_OUT, timed_out};
@@ -368,14 +369,18 @@ pub(super) fn timed(error: tantivy::TantivyError) -> Failure {
 }
 
 /// What finds the documents of `query`, without scores.
-fn silent_weight(context: &Context<'_>, view: &View, query: &Value) -> Outcome<Box<dyn Weight>> {
+pub(super) fn silent_weight(
+    context: &Context<'_>,
+    view: &View,
+    query: &Value,
+) -> Outcome<Box<dyn Weight>> {
     let query = context.build(query)?;
     let scoring = EnableScoring::disabled_from_searcher(view.searcher());
     query.weight(scoring).map_err(timed)
 }
 
 /// Documents of `part` that `weight` finds, instances of nested objects included.
-fn documents(weight: &dyn Weight, part: &Part) -> Outcome<Bits> {
+pub(super) fn documents(weight: &dyn Weight, part: &Part) -> Outcome<Bits> {
     let mut bits = Bits::empty(part.segment.max_doc());
     go_through(weight, part, false, |doc, _| {
         if part.live.contains(doc) {
@@ -384,60 +389,4 @@ fn documents(weight: &dyn Weight, part: &Part) -> Outcome<Bits> {
         Ok(())
     })?;
     Ok(bits)
-}
-
-struct IndexHost<'a, 'b> {
-    source: &'a Source,
-    context: &'a Context<'b>,
-}
-
-impl Host for IndexHost<'_, '_> {
-    fn view(&self) -> &View {
-        &self.source.view
-    }
-
-    fn index_name(&self) -> &str {
-        &self.source.index.name
-    }
-
-    fn now(&self) -> i64 {
-        self.context.now
-    }
-
-    fn matching(&self, part: usize, query: &Value, nested: Option<&str>) -> Outcome<Bits> {
-        let view = &self.source.view;
-        let Some(part) = view.parts.get(part) else {
-            return Err(Failure::internal("a part of another view"));
-        };
-        let weight = self.context.aside(|context| {
-            context.within(nested, |context| silent_weight(context, view, query))
-        })?;
-        documents(weight.as_ref(), part)
-    }
-
-    fn hit(&self, part: usize, doc: DocId, score: f32, options: &Value) -> Outcome<Value> {
-        let body = match options {
-            Value::Object(_) => options.clone(),
-            _ => json!({}),
-        };
-        let request = Request::parse(&body)?;
-        if request.highlight.is_some() {
-            return Err(Failure::unsupported(
-                "[highlight] of aggregation [top_hits]",
-            ));
-        }
-        let place = Place {
-            source: 0,
-            part,
-            doc,
-            score,
-            keys: Vec::new(),
-        };
-        let hit = fetch::hit(std::slice::from_ref(self.source), &[], &request, &place)?;
-        serde_json::to_value(hit).map_err(|error| Failure::internal(error.to_string()))
-    }
-
-    fn check(&self) -> Outcome<()> {
-        check(self.context.deadline)
-    }
 }

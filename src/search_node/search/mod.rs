@@ -4,6 +4,7 @@ mod collect;
 mod contexts;
 mod fetch;
 mod highlight;
+mod host;
 mod keys;
 mod prune;
 mod request;
