@@ -123,6 +123,7 @@ make_root() {
     cp "$ROOT/boot/vmlinuz-$version" "$WORK/firmware/vmlinuz"
     cp "$INITRD" "$WORK/firmware/initrd.img"
     cp image/firmware/* "$WORK/firmware/"
+    compile_overlays "image/work/firmware/overlays"
     sed -i "s/@DISK@/$DISK/" "$WORK/firmware/cmdline.txt"
     mv "$ROOT/usr/share/lucid-packages" "$WORK/packages"
     trim

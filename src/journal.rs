@@ -115,6 +115,16 @@ events! {
     AlertRaised = "alert-raised", "418f5b1b282d05c1c673ded7c2e554b9", Warn;
     /// An alert is over.
     AlertCleared = "alert-cleared", "a2abcc177e3e7abc6750f6fa11f0f354", Info;
+    /// The button asked for something.
+    ButtonPressed = "button-pressed", "c35fe47b9d9773f749cd76dc3ec2ea22", Info;
+    /// What the button asked for was taken back or given up.
+    ButtonCancelled = "button-cancelled", "08e2734d9222d056e9703cf1b0c75bc6", Info;
+    /// What the button asked for cannot be done here.
+    ButtonRefused = "button-refused", "0900526f7c24a913c02cf33009251411", Warn;
+    /// The appliance started without its datastores, because the button was held.
+    RescueStarted = "rescue-started", "11bea347edbbea7e1235b4ec2165ffa4", Error;
+    /// The supply voltage is too low.
+    PowerLow = "power-low", "84220e21327aaec49c601ea44336836c", Error;
 }
 
 /// Logs `event` about `subject` (a datastore, volume, knob or `appliance`).

@@ -56,6 +56,11 @@ impl Paths {
         self.run().join("engines.json")
     }
 
+    /// How this boot was begun: with or without the datastores.
+    pub fn boot_mark(&self) -> PathBuf {
+        self.run().join("boot.json")
+    }
+
     /// The kernel values found before tuning, for `lucid tune revert`.
     pub fn tuning_state(&self) -> PathBuf {
         self.run().join("tuning-before.json")

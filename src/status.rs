@@ -4,6 +4,9 @@
 //! and nothing else, so a LED, a page and a journal line can never disagree. The JSON shape is a
 //! contract (`docs/architecture.md`).
 
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +109,9 @@ pub struct BoardSummary {
     pub throttled: Option<bool>,
     /// Supply voltage too low now; absent where the board cannot tell.
     pub undervoltage: Option<bool>,
+    /// Revolutions a minute of the board's fan; absent where there is none.
+    #[serde(default)]
+    pub fan_rpm: Option<u32>,
     /// Whether the wall clock was ever set.
     pub clock_set: bool,
     /// True when nothing of this is real hardware.
@@ -184,13 +190,64 @@ pub struct Backup {
 }
 
 /// What the panel shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Panel {
     /// Driver in use; `none` where there is no panel.
     pub driver: String,
     /// Pattern shown.
     pub pattern: String,
+    /// What the pattern tells a person.
+    #[serde(default)]
+    pub meaning: String,
+    /// Names of the lamps, in the order of `frames.levels`.
+    #[serde(default)]
+    pub lamps: Vec<String>,
+    /// What the lamps do, over and over.
+    #[serde(default)]
+    pub frames: Vec<PanelFrame>,
+    /// Where presses of the button come from; absent where there is none.
+    #[serde(default)]
+    pub button: Option<String>,
+    /// What could have driven the lights, best first, and why it does or does not.
+    #[serde(default)]
+    pub choices: Vec<PanelChoice>,
 }
+
+/// Levels of the lamps for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanelFrame {
+    /// One a lamp, 0 to 255.
+    pub levels: Vec<u8>,
+    /// Milliseconds.
+    pub ms: u32,
+}
+
+/// A way to drive the lights or to read the button.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanelChoice {
+    /// `overlay`, `gpio`, `rppal`, `board`, `simulated`, `button`.
+    pub name: String,
+    /// Whether it is in use.
+    pub used: bool,
+    /// What it drives, or why it is not used and what would help.
+    pub reason: String,
+}
+
+/// Something that runs and must not be cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Number of the work, unique for this run of the supervisor.
+    pub id: u64,
+    /// `backup`, `restore`, `update`, `migrate`, …
+    pub kind: String,
+    /// The datastore, volume or pool concerned.
+    pub subject: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// Id of the alert that is open while the appliance is in rescue.
+pub const RESCUE_ALERT: &str = "rescue";
 
 /// How bad an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,6 +299,12 @@ pub struct Status {
     pub backup: Backup,
     /// Panel.
     pub panel: Panel,
+    /// What runs and must not be cut off, oldest first.
+    #[serde(default)]
+    pub work: Vec<Work>,
+    /// Why work that can wait (backups, scrubs, drills) is held back; absent when it is not.
+    #[serde(default)]
+    pub background_paused: Option<String>,
     /// Open alerts, oldest first.
     pub alerts: Vec<Alert>,
 }
@@ -268,11 +331,36 @@ impl Status {
     }
 }
 
+/// Looks at each new snapshot.
+type Observer = Box<dyn Fn(&Status) + Send + Sync>;
+
 /// Holds the snapshot; cheap to clone, every clone publishes into the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StatusHub {
     sender: watch::Sender<Status>,
     started: Instant,
+    observers: Arc<RwLock<Vec<Observer>>>,
+    works: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for StatusHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusHub").finish_non_exhaustive()
+    }
+}
+
+/// Work that runs; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    hub: StatusHub,
+    id: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.hub
+            .update(|status| status.work.retain(|work| work.id != self.id));
+    }
 }
 
 impl StatusHub {
@@ -294,12 +382,17 @@ impl StatusHub {
             panel: Panel {
                 driver: "none".to_owned(),
                 pattern: "none".to_owned(),
+                ..Panel::default()
             },
+            work: Vec::new(),
+            background_paused: None,
             alerts: Vec::new(),
         };
         Self {
             sender: watch::Sender::new(status),
             started: Instant::now(),
+            observers: Arc::default(),
+            works: Arc::default(),
         }
     }
 
@@ -314,8 +407,61 @@ impl StatusHub {
             if status.state != before.state {
                 status.since = now_rfc3339();
             }
-            *status != before
+            let changed = *status != before;
+            if changed {
+                let observers = self
+                    .observers
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner);
+                observers.iter().for_each(|observe| observe(status));
+            }
+            changed
         });
+    }
+
+    /// A view of the snapshot whose readers wake only when that view changes, not at each
+    /// measurement. `of` must be quick and must not use the hub.
+    pub fn view<T: Clone + PartialEq + Send + Sync + 'static>(
+        &self,
+        of: impl Fn(&Status) -> T + Send + Sync + 'static,
+    ) -> watch::Receiver<T> {
+        let (sender, receiver) = watch::channel(of(&self.sender.borrow()));
+        // Within the hub's own lock, in the order of `update`: no change falls between.
+        self.sender.send_if_modified(|status| {
+            sender.send_replace(of(status));
+            let mut observers = self
+                .observers
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            observers.push(Box::new(move |status| {
+                let now = of(status);
+                sender.send_if_modified(|seen| {
+                    let changed = *seen != now;
+                    *seen = now;
+                    changed
+                });
+            }));
+            false
+        });
+        receiver
+    }
+
+    /// Tells that `kind` runs on `subject` until the answer is dropped: the panel then asks to
+    /// leave the power on.
+    pub fn begin_work(&self, kind: &str, subject: &str) -> Running {
+        let id = self.works.fetch_add(1, Ordering::Relaxed);
+        self.update(|status| {
+            status.work.push(Work {
+                id,
+                kind: kind.to_owned(),
+                subject: subject.to_owned(),
+                since: now_rfc3339(),
+            });
+        });
+        Running {
+            hub: self.clone(),
+            id,
+        }
     }
 
     /// Changes one datastore's entry; does nothing if it is not there.
@@ -412,6 +558,7 @@ mod tests {
             temperature_celsius: None,
             throttled: None,
             undervoltage: None,
+            fan_rpm: None,
             clock_set: true,
             simulated: true,
         }

@@ -13,9 +13,22 @@ const FLOORS: &[(u32, &[&str])] = &[
     (5, &["cli"]),
     (4, &["api"]),
     (3, &["supervisor"]),
-    (2, &["engine", "schema", "search_node", "tuning", "volume"]),
+    (
+        2,
+        &[
+            "engine",
+            "panel",
+            "schema",
+            "search_node",
+            "tuning",
+            "volume",
+        ],
+    ),
     (1, &["board", "config"]),
-    (0, &["fsx", "journal", "paths", "status", "units"]),
+    (
+        0,
+        &["fsx", "journal", "paths", "readable", "status", "units"],
+    ),
 ];
 
 fn project() -> &'static Path {

@@ -130,6 +130,29 @@ impl Client {
             .map_err(|error| ClientError::Answer(error.to_string()))
     }
 
+    /// Calls `each` for the snapshot now and at each change, until that answers false or the
+    /// supervisor ends.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn follow_status(
+        &self,
+        each: impl FnMut(Status) -> bool,
+    ) -> Result<(), ClientError> {
+        let response = self.call(Method::GET, "/status?follow=true", None).await?;
+        self.lines(response, each).await
+    }
+
+    /// `test`, or `identify?seconds=N`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn panel(&self, request: &str) -> Result<(), ClientError> {
+        self.call(Method::POST, &format!("/panel/{request}"), Some(LIMIT))
+            .await?;
+        Ok(())
+    }
+
     /// `start`, `stop` or `restart`; returns when the command was taken.
     ///
     /// # Errors
@@ -164,11 +187,21 @@ impl Client {
         role: Role,
         lines: usize,
         follow: bool,
-        mut each: impl FnMut(LogLine) -> bool,
+        each: impl FnMut(LogLine) -> bool,
     ) -> Result<(), ClientError> {
         let path = format!("/datastores/{role}/logs?lines={lines}&follow={follow}");
         let limit = (!follow).then_some(LIMIT);
-        let mut body = self.call(Method::GET, &path, limit).await?.bytes_stream();
+        let response = self.call(Method::GET, &path, limit).await?;
+        self.lines(response, each).await
+    }
+
+    /// Calls `each` for every line of a body of JSON lines, until that answers false.
+    async fn lines<T: serde::de::DeserializeOwned>(
+        &self,
+        response: Response,
+        mut each: impl FnMut(T) -> bool,
+    ) -> Result<(), ClientError> {
+        let mut body = response.bytes_stream();
         let mut rest = Vec::new();
         while let Some(chunk) = body.next().await {
             rest.extend(chunk.map_err(|error| self.explain(&error))?);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::extract::{FromRef, Path as UrlPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,13 +24,18 @@ pub use client::{Client, ClientError};
 
 use crate::config::Role;
 use crate::fsx::FsError;
-use crate::status::Status;
+use crate::panel::{Command as PanelCommand, PanelHandle};
 use crate::supervisor::{Action, CommandError, Handle, Line};
 
 /// Every path begins with this.
 pub const BASE: &str = "/api/v1/database";
 /// A command is taken at once or, while a datastore prepares, within seconds.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Changes that follow each other faster than this go out as one.
+const STREAM_PAUSE: Duration = Duration::from_millis(20);
+/// Whoever has not found the box within an hour asks again.
+pub const MAX_IDENTIFY: Duration = Duration::from_secs(3600);
 
 /// An error on the wire.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,19 +107,117 @@ pub fn listen(path: &Path) -> Result<UnixListener, FsError> {
 ///
 /// # Errors
 /// Only when the listener fails for good.
-pub async fn serve(listener: UnixListener, handle: Handle) -> std::io::Result<()> {
+pub async fn serve(
+    listener: UnixListener,
+    handle: Handle,
+    panel: PanelHandle,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
+        .route("/panel/test", post(panel_test))
+        .route("/panel/identify", post(panel_identify))
         .route("/reload", post(reload))
         .route("/datastores/{name}/{action}", post(act))
         .route("/datastores/{name}/logs", get(logs))
         .route("/datastores/{name}/credentials/rotate", post(rotate))
-        .with_state(handle);
+        .with_state(App { handle, panel });
     axum::serve(listener, Router::new().nest(BASE, router)).await
 }
 
-async fn status(State(handle): State<Handle>) -> Json<Status> {
-    Json(handle.hub().snapshot())
+/// What requests are served with.
+#[derive(Debug, Clone)]
+struct App {
+    handle: Handle,
+    panel: PanelHandle,
+}
+
+impl FromRef<App> for Handle {
+    fn from_ref(app: &App) -> Self {
+        app.handle.clone()
+    }
+}
+
+impl FromRef<App> for PanelHandle {
+    fn from_ref(app: &App) -> Self {
+        app.panel.clone()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct StatusQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+/// The snapshot; with `follow` one a line, now and at each change.
+async fn status(State(handle): State<Handle>, Query(query): Query<StatusQuery>) -> Response {
+    if !query.follow {
+        return Json(handle.hub().snapshot()).into_response();
+    }
+    let changes = handle.hub().subscribe();
+    let lines = stream::unfold(
+        (handle, changes, true),
+        |(handle, mut changes, first)| async move {
+            if !first {
+                tokio::time::sleep(STREAM_PAUSE).await;
+                changes.changed().await.ok()?;
+            }
+            changes.borrow_and_update();
+            let line = serde_json::to_string(&handle.hub().snapshot()).ok()? + "\n";
+            let line = Ok::<_, std::io::Error>(Bytes::from(line));
+            Some((line, (handle, changes, false)))
+        },
+    );
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (headers, Body::from_stream(lines)).into_response()
+}
+
+fn panel_is_off() -> Failure {
+    Failure {
+        status: StatusCode::CONFLICT,
+        code: "LUCID_ERR_REFUSED",
+        message: "the panel has ended; the supervisor is shutting down".to_owned(),
+    }
+}
+
+async fn panel_test(State(panel): State<PanelHandle>) -> Result<StatusCode, Failure> {
+    let taken = panel.send(PanelCommand::Test).await;
+    taken
+        .then_some(StatusCode::ACCEPTED)
+        .ok_or_else(panel_is_off)
+}
+
+#[derive(Debug, Deserialize)]
+struct IdentifyQuery {
+    #[serde(default = "default_identify")]
+    seconds: u64,
+}
+
+const fn default_identify() -> u64 {
+    60
+}
+
+/// Shows which box this is; 0 seconds ends it.
+async fn panel_identify(
+    State(panel): State<PanelHandle>,
+    Query(query): Query<IdentifyQuery>,
+) -> Result<StatusCode, Failure> {
+    if query.seconds > MAX_IDENTIFY.as_secs() {
+        return Err(Failure {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: "LUCID_ERR_VALIDATION",
+            message: format!(
+                "seconds is {}; allowed: 0 to {}",
+                query.seconds,
+                MAX_IDENTIFY.as_secs()
+            ),
+        });
+    }
+    let command = PanelCommand::Identify(Duration::from_secs(query.seconds));
+    let taken = panel.send(command).await;
+    taken
+        .then_some(StatusCode::ACCEPTED)
+        .ok_or_else(panel_is_off)
 }
 
 fn role(name: &str) -> Result<Role, Failure> {

@@ -160,6 +160,8 @@ pub struct Signals {
     pub throttled: Option<bool>,
     /// Under-voltage now.
     pub undervoltage: Option<bool>,
+    /// Revolutions a minute of the fan that the board controls.
+    pub fan_rpm: Option<u32>,
     /// Whether the wall clock can be trusted: later than 2026-01-01, which an unset clock is
     /// not, and not known to be merely restored from a file (`Signals::read`).
     pub clock_set: bool,
@@ -280,6 +282,7 @@ impl Board {
             temperature_celsius: signals.temperature_celsius,
             throttled: signals.throttled,
             undervoltage: signals.undervoltage,
+            fan_rpm: signals.fan_rpm,
             clock_set: signals.clock_set,
             simulated: self.simulated,
         }
@@ -298,12 +301,19 @@ impl Signals {
         signals::read_at(root, std::time::SystemTime::now())
     }
 
+    /// The kernel's alarm of the supply voltage under `root`, which can be waited for (`POLLPRI`);
+    /// absent where the kernel has none.
+    pub fn voltage_alarm(root: &Path) -> Option<PathBuf> {
+        signals::voltage_alarm(root)
+    }
+
     /// What [`Board::simulated`] feels: cool, well fed and on time.
     pub fn simulated() -> Self {
         Self {
             temperature_celsius: Some(48.0),
             throttled: Some(false),
             undervoltage: Some(false),
+            fan_rpm: None,
             clock_set: true,
         }
     }
@@ -331,6 +341,7 @@ mod tests {
         assert_eq!(summary.temperature_celsius, None);
         assert_eq!(summary.throttled, None);
         assert_eq!(summary.undervoltage, None);
+        assert_eq!(summary.fan_rpm, None);
         assert!(!summary.clock_set);
     }
 

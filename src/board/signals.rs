@@ -1,6 +1,6 @@
 //! Temperature, throttling, supply voltage, clock.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Signals;
@@ -28,22 +28,42 @@ const ZONES: [&str; 5] = [
 /// Monitoring chips inside processors that have no thermal zone.
 const CHIPS: [&str; 3] = ["coretemp", "k10temp", "cpu_thermal"];
 
+/// Chips of fans: the one of a Pi 5 (pwm-fan), and boards whose firmware drives one.
+const FANS: [&str; 2] = ["pwmfan", "rpi_poe_fan"];
+
 /// Reads the signals as they are at `now`.
 pub(super) fn read_at(root: &Path, now: SystemTime) -> Signals {
     let tree = Tree::new(root);
     let throttle = throttle_word(&tree);
-    let alarm =
-        hwmon(&tree, &["rpi_volt"]).find_map(|chip| tree.flag(&format!("{chip}/in0_lcrit_alarm")));
+    let alarm = alarms(&tree).find_map(|name| tree.flag(&name));
     let firmware = throttle.map(|word| word & UNDERVOLTAGE != 0);
     Signals {
         temperature_celsius: temperature(&tree),
-        throttled: throttle.map(|word| word & SLOWED != 0),
+        throttled: match (throttle.map(|word| word & SLOWED != 0), cooled(&tree)) {
+            (None, None) => None,
+            (a, b) => Some(a == Some(true) || b == Some(true)),
+        },
         undervoltage: match (firmware, alarm) {
             (None, None) => None,
             (a, b) => Some(a == Some(true) || b == Some(true)),
         },
+        fan_rpm: hwmon(&tree, &FANS).find_map(|chip| tree.number(&format!("{chip}/fan1_input"))),
         clock_set: clock_set(&tree, now),
     }
+}
+
+/// Alarms of the supply voltage, where the kernel was built to ask the firmware for it
+/// (`SENSORS_RASPBERRYPI_HWMON`).
+fn alarms<'a>(tree: &'a Tree<'_>) -> impl Iterator<Item = String> + 'a {
+    hwmon(tree, &["rpi_volt"]).map(|chip| format!("{chip}/in0_lcrit_alarm"))
+}
+
+/// See [`Signals::voltage_alarm`].
+pub(super) fn voltage_alarm(root: &Path) -> Option<PathBuf> {
+    let tree = Tree::new(root);
+    alarms(&tree)
+        .map(|name| tree.path(&name))
+        .find(|path| path.exists())
 }
 
 /// The firmware's throttling word, which Raspberry Pi's own kernel shows in hexadecimal without
@@ -60,6 +80,23 @@ fn throttle_word(tree: &Tree<'_>) -> Option<u32> {
         .find_map(|soc| {
             throttle_bits(&tree.text(&format!("{PLATFORM}/{soc}/{soc}:firmware/get_throttled"))?)
         })
+}
+
+/// Whether the kernel itself slows the processor because of heat
+/// (`Documentation/driver-api/thermal/cpu-cooling-api.rst`): what a kernel knows that cannot ask
+/// the firmware. `None` where no cooling device slows a processor.
+fn cooled(tree: &Tree<'_>) -> Option<bool> {
+    const CLASS: &str = "sys/class/thermal";
+    let devices = tree.names(CLASS).into_iter();
+    let states: Vec<bool> = devices
+        .filter(|name| name.starts_with("cooling_device"))
+        .filter(|name| {
+            let kind = tree.text(&format!("{CLASS}/{name}/type"));
+            kind.is_some_and(|kind| kind.contains("cpufreq"))
+        })
+        .filter_map(|name| tree.flag(&format!("{CLASS}/{name}/cur_state")))
+        .collect();
+    (!states.is_empty()).then(|| states.contains(&true))
 }
 
 fn throttle_bits(text: &str) -> Option<u32> {
@@ -210,6 +247,39 @@ mod tests {
             ("sys/class/hwmon/hwmon3/temp1_input", "-2125\n"),
         ];
         assert_eq!(at(&chip, 0).temperature_celsius, Some(-2.125));
+    }
+
+    #[test]
+    fn a_processor_that_the_kernel_slows_is_throttled_whoever_else_is_silent() {
+        let device = |state| {
+            at(
+                &[
+                    ("sys/class/thermal/cooling_device0/type", "cpufreq-cpu0\n"),
+                    ("sys/class/thermal/cooling_device0/cur_state", state),
+                    ("sys/class/thermal/cooling_device1/type", "pwm-fan\n"),
+                    ("sys/class/thermal/cooling_device1/cur_state", "3\n"),
+                ],
+                0,
+            )
+            .throttled
+        };
+        assert_eq!(device("0\n"), Some(false));
+        assert_eq!(device("2\n"), Some(true));
+        let fan_alone = [("sys/class/thermal/cooling_device1/type", "pwm-fan\n")];
+        assert_eq!(at(&fan_alone, 0).throttled, None);
+    }
+
+    #[test]
+    fn the_speed_of_the_boards_fan_is_read_and_no_other_fan() {
+        let fan = |name| {
+            let files = [
+                ("sys/class/hwmon/hwmon2/name", name),
+                ("sys/class/hwmon/hwmon2/fan1_input", "3120\n"),
+            ];
+            at(&files, 0).fan_rpm
+        };
+        assert_eq!(fan("pwmfan\n"), Some(3120));
+        assert_eq!(fan("nct6775\n"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::Role;
+use crate::panel::Pattern;
+use crate::units::Span;
 
 /// The database appliance: a document store, a cache and search, supervised, tuned and visible.
 ///
@@ -42,7 +44,7 @@ pub(super) enum Command {
     },
     /// Show the appliance's health
     Status {
-        /// Show it again every second until interrupted
+        /// Follow it until interrupted, with the lights as they blink
         #[arg(long)]
         watch: bool,
     },
@@ -84,6 +86,11 @@ pub(super) enum Command {
     Volume {
         #[command(subcommand)]
         command: VolumeCommand,
+    },
+    /// Lights and button
+    Panel {
+        #[command(subcommand)]
+        command: PanelCommand,
     },
     /// The configuration
     Config {
@@ -138,6 +145,41 @@ pub(super) enum DatastoreCommand {
         /// Datastore
         name: Role,
     },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum PanelCommand {
+    /// What the lights say, what drives them, and why nothing better does
+    Show {
+        /// Draw them as they blink, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Walk through every pattern
+    Test,
+    /// Blink so that somebody finds this box among others
+    Identify {
+        /// How long: 1s to 1h
+        #[arg(long = "for", value_name = "TIME", default_value = "60s")]
+        length: Span,
+        /// Show the state again, now
+        #[arg(long)]
+        stop: bool,
+    },
+    /// Hand one pattern to the lights and end; for units that run while no supervisor does
+    #[command(hide = true)]
+    Hold {
+        /// Pattern
+        #[arg(value_parser = pattern)]
+        pattern: Pattern,
+    },
+}
+
+fn pattern(name: &str) -> Result<Pattern, String> {
+    Pattern::by_name(name).ok_or_else(|| {
+        let names: Vec<_> = Pattern::ALL.iter().map(|pattern| pattern.name()).collect();
+        format!("there is no such pattern; there are {}", names.join(", "))
+    })
 }
 
 #[derive(Debug, Clone, Subcommand)]

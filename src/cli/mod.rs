@@ -2,7 +2,9 @@
 
 mod args;
 mod doctor;
+mod lamps;
 mod output;
+mod panel;
 mod schema;
 mod search_node;
 mod status;
@@ -10,6 +12,7 @@ mod supervise;
 mod take;
 mod tune;
 mod volume;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -165,6 +168,9 @@ fn run(args: Args) -> Result<Done, CliError> {
         Command::Volume {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),
+        Command::Panel { command } => {
+            panel::run(&paths, args.config.as_deref(), &command, &mut out)
+        }
         Command::Config { command } => config(&paths, args.config.as_deref(), command, &mut out),
         Command::Credentials { command } => {
             credentials_command(&paths, args.config.as_deref(), command, &mut out)

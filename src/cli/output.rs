@@ -10,6 +10,10 @@ pub(super) enum Colour {
     Green,
     Yellow,
     Red,
+    Blue,
+    Magenta,
+    Cyan,
+    White,
     Dim,
     Bold,
 }
@@ -42,6 +46,10 @@ impl Out {
         Ok(self.json)
     }
 
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         self.text(text)?;
         self.text("\n")
@@ -70,6 +78,10 @@ impl Out {
             Colour::Green => "32",
             Colour::Yellow => "33",
             Colour::Red => "31;1",
+            Colour::Blue => "34;1",
+            Colour::Magenta => "35",
+            Colour::Cyan => "36",
+            Colour::White => "37;1",
             Colour::Dim => "2",
             Colour::Bold => "1",
         };

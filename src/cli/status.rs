@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::output::{Colour, Out};
-use super::{CliError, Done};
+use super::{CliError, Done, lamps};
 use crate::api::Client;
 use crate::config::MemoryPlan;
 use crate::paths::Paths;
@@ -13,28 +13,23 @@ use crate::units::human_bytes;
 
 pub(super) async fn run(paths: &Paths, out: &mut Out, watch: bool) -> Result<Done, CliError> {
     let client = Client::new(paths)?;
-    loop {
-        let status = client.status().await?;
-        if !out.json(&status)? {
-            let text = view(&status, out);
-            // Home and clear to the end: no flicker, nothing of a longer earlier view stays.
-            let prefix = if watch { "\x1b[H\x1b[J" } else { "" };
-            out.text(&format!("{prefix}{text}"))?;
-        }
-        if !watch {
-            return Ok(match status.state {
-                ApplianceState::Degraded | ApplianceState::Failed => Done::Unhealthy,
-                _ => Done::Well,
-            });
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Done::Well),
-        }
+    if watch {
+        super::watch::run(&client, out, view).await?;
+        return Ok(Done::Well);
     }
+    let status = client.status().await?;
+    if !out.json(&status)? {
+        let text = view(&status, Duration::ZERO, out);
+        out.text(&text)?;
+    }
+    Ok(match status.state {
+        ApplianceState::Degraded | ApplianceState::Failed => Done::Unhealthy,
+        _ => Done::Well,
+    })
 }
 
-pub(super) fn view(status: &Status, out: &Out) -> String {
+/// `since` is how long the panel's pattern has been shown.
+fn view(status: &Status, since: Duration, out: &Out) -> String {
     let mut text = String::new();
     let state = format!("{:?}", status.state).to_uppercase();
     let colour = match status.state {
@@ -70,7 +65,17 @@ pub(super) fn view(status: &Status, out: &Out) -> String {
             let _ = writeln!(text, "      {}", out.paint(colour, reason));
         }
     }
-    let _ = writeln!(text, "\n  tuning   {}", tuning_line(status));
+    let _ = writeln!(
+        text,
+        "\n  panel    {} {}: {}",
+        lamps::draw(&status.panel, since, out),
+        status.panel.pattern,
+        status.panel.meaning
+    );
+    for work in &status.work {
+        let _ = writeln!(text, "  running  {} of {}", work.kind, work.subject);
+    }
+    let _ = writeln!(text, "  tuning   {}", tuning_line(status));
     for knob in status.tuning.knobs.iter().filter(|knob| !knob.ok) {
         let found = knob.found.as_deref().unwrap_or("nothing");
         let line = format!(
@@ -129,6 +134,9 @@ fn board_line(status: &Status) -> String {
     }
     if let Some(celsius) = board.temperature_celsius {
         parts.push(format!("{celsius:.0} °C"));
+    }
+    if let Some(rpm) = board.fan_rpm {
+        parts.push(format!("fan {rpm} rpm"));
     }
     if board.throttled == Some(true) {
         parts.push("throttled".to_owned());

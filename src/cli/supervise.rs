@@ -1,15 +1,23 @@
 //! `lucid supervise`: the daemon.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{CliError, Done, runtime};
+use tokio::sync::mpsc;
+
 use crate::api;
 use crate::board::{Board, Signals};
+use crate::config::PanelDriver;
 use crate::fsx;
-use crate::journal;
+use crate::journal::{self, Event};
+use crate::panel::{Action, Command, Machine, Panel, PanelHandle, Pattern};
 use crate::paths::Paths;
 use crate::status::StatusHub;
-use crate::supervisor::{self, Devices, Lock, Supervisor};
+use crate::supervisor::{self, Devices, Ended, Handle, Lock, Supervisor, rescue};
+
+/// The last pattern is handed to the lamps within this, or not at all.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(
     paths: &Paths,
@@ -49,20 +57,69 @@ pub(super) fn run(
     let other = |what: &'static str| {
         move |error: std::io::Error| CliError::Other(format!("cannot {what}: {error}"))
     };
+    let mut lights = plan.config.panel.clone();
+    if simulate && lights.driver != PanelDriver::Off {
+        // A simulation touches no lamp, and reads no button, of the machine that it runs on.
+        lights.driver = PanelDriver::Simulated;
+        lights.button = None;
+    }
+    let has_disk = !plan.config.data.disk.is_empty();
     let runtime = runtime().map_err(other("start the runtime"))?;
     let ended = runtime.block_on(async {
         let listener = api::listen(&paths.socket())?;
+        let machine = Machine::default();
+        let (mut panel, lamps, actions) = Panel::open(lights, machine, hub.clone()).await;
+        let is_rescue = match rescue::remembered(paths) {
+            Some(is_rescue) => is_rescue,
+            None => panel.rescue_wanted().await,
+        };
+        rescue::remember(paths, is_rescue);
+        let panel = tokio::spawn(panel.run());
         let supervisor =
             Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan), devices);
-        let server = tokio::spawn(api::serve(listener, supervisor.handle()));
-        let ended = supervisor.run().await.map_err(other("receive signals"));
+        let handle = supervisor.handle();
+        let server = tokio::spawn(api::serve(listener, handle.clone(), lamps.clone()));
+        let button = tokio::spawn(carry_out(actions, handle, lamps.clone(), has_disk));
+        let ended = supervisor
+            .run(is_rescue)
+            .await
+            .map_err(other("receive signals"));
+        if matches!(ended, Ok(Ended::Stopped)) {
+            lamps.send(Command::Finish(Pattern::Safe)).await;
+            let _ = tokio::time::timeout(FINISH_LIMIT, panel).await;
+        } else {
+            // The next supervisor finds the lamps as they are.
+            panel.abort();
+        }
+        button.abort();
         server.abort();
         ended
     });
     // A look at a hanging file system must not keep the process from ending.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(Duration::from_secs(2));
     ended?;
     // The socket of a supervisor that ended must not look alive.
     let _ = std::fs::remove_file(paths.socket());
     Ok(Done::Well)
+}
+
+/// Does what the button asks for.
+async fn carry_out(
+    mut actions: mpsc::Receiver<Action>,
+    handle: Handle,
+    lamps: PanelHandle,
+    has_disk: bool,
+) {
+    while let Some(action) = actions.recv().await {
+        let done = match action {
+            // The panel tells by itself.
+            Action::Tell => Ok(()),
+            Action::PowerOff => handle.power_off().await,
+            Action::ReleaseDataDisk => handle.release_data_disk(has_disk).await,
+        };
+        if let Err(error) = done {
+            journal::emit(Event::ButtonRefused, "panel", &error.to_string());
+            lamps.send(Command::Refuse).await;
+        }
+    }
 }

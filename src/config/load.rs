@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn the_documented_default_file_names_every_key() {
         let text = toml::to_string(&Config::default()).unwrap();
-        let optional = ["binary =", "memory =", "reserve ="];
+        let optional = ["binary =", "memory =", "reserve =", "button ="];
         let keys = text
             .lines()
             .filter_map(|line| line.split_once(" =").map(|(key, _)| key));
@@ -307,6 +307,38 @@ mod tests {
             (
                 "[datastore.cache]\nlisten = [\"here\"]",
                 [":2", "cache.listen", "here", "IP address"],
+            ),
+            (
+                "[panel]\npins = [17, 0]",
+                [":2", "panel.pins", "GPIO 0 is reserved", "EEPROM"],
+            ),
+            (
+                "[panel]\nbutton = 50",
+                [":2", "panel.button", "50", "not on the header"],
+            ),
+            (
+                "[panel]\npins = [17, 17]",
+                [":2", "panel.pins", "[17, 17]", "each once"],
+            ),
+            (
+                "[panel]\nleds = [\"../x\"]",
+                [":2", "panel.leds", "../x", "/sys/class/leds"],
+            ),
+            (
+                "[panel]\nbrightness = 0",
+                [":2", "panel.brightness", "0", "1 to 100"],
+            ),
+            (
+                "[panel]\nnight_from = \"25:00\"",
+                [":2", "panel.night_from", "25:00", "22:30"],
+            ),
+            (
+                "[panel]\nnight_from = \"22:00\"",
+                ["", "panel.night_to", "default", "both empty"],
+            ),
+            (
+                "[panel]\ndriver = \"laser\"",
+                [":2", "panel.driver", "laser", "rppal"],
             ),
             ("x = = 1", ["lucid.toml:1", "", "=", "expected"]),
         ] {

@@ -3,6 +3,7 @@
 mod datastores;
 mod load;
 mod memory;
+mod panel;
 mod role;
 mod rules;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use datastores::{AppendFsync, Cache, Common, Datastores, Document, Search, SearchTls};
 pub use load::{ConfigError, Problem};
 pub use memory::{EngineMemory, MemoryPlan, PlanError, Share};
+pub use panel::{DayTime, Panel, PanelDriver, reserved};
 pub use role::{EngineKind, Role};
 
 use crate::units::{ByteSize, Span};
@@ -39,6 +41,8 @@ pub struct Config {
     pub probe: ProbeSettings,
     /// What engines write.
     pub log: Log,
+    /// Lights and button.
+    pub panel: Panel,
 }
 
 /// `[data]`: read by `lucid volume prepare`, at the start of the board.

@@ -89,6 +89,7 @@ mod tests {
             temperature_celsius: None,
             throttled: None,
             undervoltage: None,
+            fan_rpm: None,
             clock_set: true,
             simulated: true,
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::datastore::{Command, Handle as DatastoreHandle};
 use super::output::Lines;
@@ -48,6 +48,8 @@ pub struct Handle {
     pub(super) hub: StatusHub,
     pub(super) datastores: Datastores,
     pub(super) reload: mpsc::Sender<oneshot::Sender<Result<(), SetupError>>>,
+    /// Asks the supervisor to stop.
+    pub(super) end: Arc<Notify>,
 }
 
 impl Handle {

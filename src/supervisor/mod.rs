@@ -15,14 +15,16 @@ mod lock;
 mod notify;
 mod output;
 mod ports;
+mod power;
 mod prepare;
 mod probe;
 mod process;
-mod readable;
 mod records;
 mod registry;
 mod report;
+pub mod rescue;
 mod setup;
+mod signals;
 mod storage;
 mod view;
 mod watch;
@@ -31,13 +33,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use handle::{Action, CommandError, Handle};
 pub use lock::{Lock, LockError};
 pub use output::{Line, Lines};
+pub use power::PowerError;
 pub use prepare::{Plan, client_uri};
 pub use setup::{SetupError, plan};
 
@@ -105,6 +108,7 @@ impl Supervisor {
             hub: hub.clone(),
             datastores: Arc::clone(&datastores),
             reload,
+            end: Arc::new(Notify::new()),
         };
         Self {
             plan: Arc::new(plan),
@@ -127,11 +131,12 @@ impl Supervisor {
     }
 
     /// Runs until a signal ends it: SIGTERM and SIGINT stop the engines, SIGUSR2 leaves them to
-    /// the next supervisor, SIGHUP reloads.
+    /// the next supervisor, SIGHUP reloads. In rescue no datastore starts by itself, until the
+    /// board is restarted.
     ///
     /// # Errors
     /// Only where signals cannot be received at all.
-    pub async fn run(mut self) -> std::io::Result<Ended> {
+    pub async fn run(mut self, rescue: bool) -> std::io::Result<Ended> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -178,6 +183,9 @@ impl Supervisor {
             .enabled()
             .map(|common| common.role)
             .collect();
+        if rescue {
+            rescue::enter(&self.hub, &self.registry, &roles).await;
+        }
         for role in &roles {
             self.start(*role);
         }
@@ -201,6 +209,7 @@ impl Supervisor {
             tokio::select! {
                 _ = terminate.recv() => break Ended::Stopped,
                 _ = interrupt.recv() => break Ended::Stopped,
+                () = self.handle.end.notified() => break Ended::Stopped,
                 _ = leave.recv() => break Ended::HandedOver,
                 _ = hangup.recv() => {
                     // The result is in the journal; there is nobody else to tell.

@@ -21,11 +21,11 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
 
-use super::readable::readable;
 use crate::config::Log;
 use crate::engine::Engine;
 use crate::fsx::FsError;
 use crate::journal::{self, Event};
+use crate::readable::readable;
 use crate::status::now_rfc3339;
 use crate::units::MIB;
 

@@ -19,8 +19,8 @@ use procfs::Current;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
-use super::readable::readable;
 use crate::engine::{CommandSpec, ThpPolicy};
+use crate::readable::readable;
 
 /// What could not be done with a process.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::statvfs;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::signals::{self, Alarm};
 use crate::board::Signals;
 use crate::config::Role;
 use crate::journal::{self, Event};
@@ -28,8 +29,13 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, board_root: Option<PathBuf
     let mut ticks = interval_at(Instant::now() + FIRST_LOOK, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = Clock::now();
+    let data = paths.data();
+    let mut alarm = board_root.as_deref().and_then(Alarm::open);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = alarmed(&mut alarm) => {}
+        }
         if let Some(step) = clock.stepped() {
             let direction = if step.forward { "forward" } else { "back" };
             let message = format!(
@@ -61,15 +67,17 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, board_root: Option<PathBuf
         for volume in &volumes {
             space_alert(&hub, volume);
         }
-        hub.update(|status| {
-            status.volumes = volumes;
-            if let Some(signals) = signals {
-                status.board.temperature_celsius = signals.temperature_celsius;
-                status.board.throttled = signals.throttled;
-                status.board.undervoltage = signals.undervoltage;
-                status.board.clock_set = signals.clock_set;
-            }
-        });
+        hub.update(|status| status.volumes = volumes);
+        if signals.is_some_and(|signals| signals::publish(&hub, &signals)) {
+            tokio::spawn(signals::flush(data.clone()));
+        }
+    }
+}
+
+async fn alarmed(alarm: &mut Option<Alarm>) {
+    match alarm {
+        Some(alarm) => alarm.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -210,6 +218,7 @@ mod tests {
             temperature_celsius: None,
             throttled: None,
             undervoltage: None,
+            fan_rpm: None,
             clock_set: true,
             simulated: true,
         })

@@ -1,0 +1,204 @@
+//! Status to pattern: the one place that says which state wins.
+
+use super::pattern::Pattern;
+use crate::status::{ApplianceState, RESCUE_ALERT, Status};
+
+/// Alerts about volumes, the pool or a device begin so.
+const STORAGE_ALERTS: [&str; 6] = ["space:", "data-", "state-", "pool:", "volume:", "device:"];
+
+/// What the panel needs of the snapshot. The panel's task wakes when this changes, and not at
+/// each measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// The summary.
+    pub state: ApplianceState,
+    /// Started in rescue.
+    pub rescue: bool,
+    /// A volume or device needs a person.
+    pub storage: bool,
+    /// Something runs that must not be cut off.
+    pub working: bool,
+    /// Local time can be trusted, so that the night can begin.
+    pub clock_set: bool,
+}
+
+impl Condition {
+    /// Of a snapshot.
+    pub fn of(status: &Status) -> Self {
+        let storage = status.volumes.iter().any(|v| v.state != "healthy")
+            || status
+                .alerts
+                .iter()
+                .any(|a| STORAGE_ALERTS.iter().any(|start| a.id.starts_with(start)));
+        Self {
+            state: status.state,
+            rescue: status.alerts.iter().any(|a| a.id == RESCUE_ALERT),
+            storage,
+            working: !status.work.is_empty(),
+            clock_set: status.board.clock_set,
+        }
+    }
+
+    /// The pattern: the first that applies. While the appliance stops, only that matters: leave
+    /// the power on.
+    pub fn pattern(self) -> Pattern {
+        use ApplianceState as A;
+        if self.state == A::Stopping {
+            Pattern::Working
+        } else if self.state == A::Failed {
+            Pattern::Failed
+        } else if self.rescue {
+            Pattern::Rescue
+        } else if self.storage {
+            Pattern::Storage
+        } else if self.state == A::Degraded {
+            Pattern::Degraded
+        } else if self.working {
+            Pattern::Working
+        } else if self.state == A::Starting {
+            Pattern::Starting
+        } else {
+            Pattern::Ready
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::status::{
+        Alert, BoardSummary, Datastore, DatastoreState, Severity, StatusHub, Volume,
+    };
+
+    const GOLDEN: &str = "src/panel/condition.golden";
+
+    const STATES: [DatastoreState; 9] = [
+        DatastoreState::Ready,
+        DatastoreState::Degraded,
+        DatastoreState::Starting,
+        DatastoreState::Preparing,
+        DatastoreState::Stopped,
+        DatastoreState::Stopping,
+        DatastoreState::Backoff,
+        DatastoreState::Failed,
+        DatastoreState::Blocked,
+    ];
+
+    fn hub() -> StatusHub {
+        StatusHub::new(BoardSummary {
+            model: "test".to_owned(),
+            memory_bytes: 0,
+            page_size: 4096,
+            temperature_celsius: None,
+            throttled: None,
+            undervoltage: None,
+            fan_rpm: None,
+            clock_set: true,
+            simulated: true,
+        })
+    }
+
+    fn datastore(name: &str, state: DatastoreState) -> Datastore {
+        Datastore {
+            name: name.to_owned(),
+            engine: String::new(),
+            engine_version: None,
+            state,
+            pid: None,
+            endpoint: String::new(),
+            restarts: 0,
+            rss_bytes: None,
+            memory_max_bytes: None,
+            probe: None,
+            reason: None,
+        }
+    }
+
+    fn volume(state: &str) -> Volume {
+        Volume {
+            name: "redis".to_owned(),
+            kind: "redis".to_owned(),
+            state: state.to_owned(),
+            used_bytes: None,
+            quota_bytes: None,
+            percent: None,
+            mounted: true,
+        }
+    }
+
+    /// Every combination of two datastores' states with everything else that counts; a third
+    /// datastore adds no pair of states that is not here.
+    fn table() -> String {
+        let mut text = String::new();
+        for (index, first) in STATES.iter().enumerate() {
+            for second in &STATES[index..] {
+                let mut line = format!("{first:?} {second:?}").to_lowercase();
+                line = format!("{line:<22}");
+                for (storage, critical, work, rescue, stopping) in [
+                    (false, false, false, false, false),
+                    (false, true, false, false, false),
+                    (true, false, false, false, false),
+                    (false, false, true, false, false),
+                    (true, false, true, false, false),
+                    (false, true, true, false, false),
+                    (false, false, false, true, false),
+                    (true, true, true, true, false),
+                    (false, false, false, false, true),
+                    (true, true, true, true, true),
+                ] {
+                    let hub = hub();
+                    hub.update(|s| {
+                        s.datastores = vec![datastore("a", *first), datastore("b", *second)];
+                        s.volumes = vec![volume(if storage { "warning" } else { "healthy" })];
+                    });
+                    if critical {
+                        hub.raise(Alert::new("x", Severity::Critical, "x", "m", "a"));
+                    }
+                    if rescue {
+                        hub.raise(Alert::new(RESCUE_ALERT, Severity::Critical, "x", "m", "a"));
+                    }
+                    let _work = work.then(|| hub.begin_work("backup", "document"));
+                    if stopping {
+                        hub.set_stopping();
+                    }
+                    let name = Condition::of(&hub.snapshot()).pattern().name();
+                    let _ = write!(line, " {name:<9}");
+                }
+                let _ = writeln!(text, "{}", line.trim_end());
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn every_combination_of_states_shows_what_the_golden_table_says() {
+        let head = "datastores             plain     critical  storage   work      storage+w critical+w rescue   everything stopping stopping+everything\n";
+        let found = format!("{head}{}", table());
+        if std::env::var_os("LUCID_BLESS").is_some() {
+            crate::fsx::write_volatile(GOLDEN.as_ref(), found.as_bytes(), 0o644).unwrap();
+        }
+        let wanted = std::fs::read_to_string(GOLDEN).unwrap();
+        assert_eq!(
+            found, wanted,
+            "LUCID_BLESS=1 renews {GOLDEN} after a look at it"
+        );
+    }
+
+    #[test]
+    fn an_alert_about_a_disk_is_a_storage_matter_and_another_is_not() {
+        for (id, storage) in [
+            ("space:redis", true),
+            ("data-pool", true),
+            ("state-partition", true),
+            ("limit-not-enforced:cache", false),
+            ("down:cache", false),
+        ] {
+            let hub = hub();
+            hub.update(|s| s.datastores = vec![datastore("a", DatastoreState::Ready)]);
+            hub.raise(Alert::new(id, Severity::Warning, "x", "m", "a"));
+            assert_eq!(Condition::of(&hub.snapshot()).storage, storage, "{id}");
+        }
+    }
+}
