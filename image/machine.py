@@ -91,10 +91,11 @@ def key_pair(directory):
 
 class Board:
     """One emulated board with a card. `disks` are further QEMU arguments; `append` goes to the
-    kernel command line."""
+    kernel command line; `tree` changes the device tree's file before the start."""
 
-    def __init__(self, card, work, board="virt", memory=1024, append="", extra=(), drive=None, key=None):
+    def __init__(self, card, work, board="virt", memory=1024, append="", extra=(), drive=None, key=None, tree=None):
         self.card, self.work, self.board = pathlib.Path(card), pathlib.Path(work), board
+        self.change_tree = tree
         self.memory, self.append, self.extra, self.key = memory, append, list(extra), key
         self.drive = drive or f"file={self.card},format=raw,cache=writeback"
         self.console = self.work / "console.log"
@@ -125,11 +126,19 @@ class Board:
                 # The emulated machine has no watchdog of its own.
                 "-append", f"{cmdline} console=ttyAMA0 modules_load=softdog {self.append}",
             ]
+            if self.change_tree:
+                tree = self.work / "virt.dtb"
+                machine = ["-M", f"virt,dumpdtb={tree}", "-cpu", "cortex-a72", "-smp", "2", "-m", str(self.memory), "-display", "none"]
+                subprocess.run([*tool("qemu-system-aarch64"), "-L", str(share), *machine], check=True, capture_output=True)
+                self.change_tree(self, tree)
+                command += ["-dtb", str(tree)]
         else:
             tree = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}[self.board]
             take(self.card, tree, self.work / tree)
             if self.board == "raspi4b":
                 patch_pi4(self.work / tree)
+            if self.change_tree:
+                self.change_tree(self, self.work / tree)
             port = "ttyS1" if self.board == "raspi3b" else "ttyAMA0"
             first, second = ("null", "chardev:console") if self.board == "raspi3b" else ("chardev:console", "null")
             command += [
@@ -223,8 +232,13 @@ class Board:
             time.sleep(1)
         raise BoardError(f"not {state} within {limit} s: {json.dumps(status, indent=1)}\n{self.tail()}")
 
+    def physical(self, address):
+        """A word of the guest's physical memory, as a device shows it to the processor."""
+        answer = self.qmp("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
+        return int(answer.split(":")[1], 16)
+
     def qmp(self, command, **arguments):
-        """One command to the emulator."""
+        """One command to the emulator; gives its answer."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.work / "qmp"))
             stream = connection.makefile("rw")
@@ -236,6 +250,7 @@ class Board:
                     pass
                 if "error" in answer:
                     raise BoardError(f"the emulator refused {command}: {answer['error']['desc']}")
+            return answer["return"]
 
     def power_off(self, limit=180):
         """A clean shutdown."""
@@ -256,6 +271,43 @@ class Board:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def add_panel(board, tree):
+    """Applies the panel's overlay of the image, as the firmware of a board does."""
+    overlay = board.work / "lucid-panel.dtbo"
+    take(board.card, "overlays/lucid-panel.dtbo", overlay)
+    changed = tree.with_suffix(".changed")
+    subprocess.run([*tool("fdtoverlay"), "-i", str(tree), "-o", str(changed), str(overlay)], check=True)
+    changed.rename(tree)
+
+
+def add_lines(tree):
+    """A GPIO chip for a machine that has none: the kernel's simulator, with as many lines as a
+    Raspberry Pi, one of them in use by somebody else."""
+    source = subprocess.run([*tool("dtc"), "-q", "-I", "dtb", "-O", "dts", str(tree)], check=True, capture_output=True, text=True).stdout
+    source += """
+/ {
+    gpio-sim {
+        compatible = "gpio-simulator";
+
+        gpio: bank0 {
+            gpio-controller;
+            #gpio-cells = <2>;
+            ngpios = <54>;
+            gpio-sim,label = "lucid-sim";
+
+            taken-hog {
+                gpio-hog;
+                gpios = <5 0>;
+                output-high;
+                line-name = "somebody-else";
+            };
+        };
+    };
+};
+"""
+    subprocess.run([*tool("dtc"), "-q", "-@", "-I", "dts", "-O", "dtb", "-o", str(tree), "-"], check=True, input=source.encode())
 
 
 def patch_pi4(tree):

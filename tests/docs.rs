@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 
 use lucid::config::{Config, EngineKind, MemoryPlan, Role};
 use lucid::journal::Event;
+use lucid::panel::Pattern;
 use lucid::units::{GIB, human_bytes};
 
 const LUCID: &str = env!("CARGO_BIN_EXE_lucid");
@@ -106,25 +107,76 @@ fn memory_tables() -> String {
     )
 }
 
-#[test]
-fn the_memory_tables_are_those_of_the_plan() {
-    const BEGIN: &str = "<!-- tables: made by tests/docs.rs -->\n";
-    const END: &str = "<!-- end of tables -->";
-    let text = read("docs/memory.md");
-    let (head, rest) = text.split_once(BEGIN).unwrap();
-    let (found, tail) = rest.split_once(END).unwrap();
-    let wanted = format!("\n{}\n", memory_tables());
+/// Compares what stands between two marks of a document, or renews it.
+fn made_here(document: &str, (begin, end): (&str, &str), wanted: &str) {
+    let text = read(document);
+    let (head, rest) = text.split_once(begin).unwrap();
+    let (found, tail) = rest.split_once(end).unwrap();
+    let wanted = format!("\n{wanted}\n");
     if std::env::var_os("LUCID_BLESS").is_some() {
         write(
-            &path("docs/memory.md"),
-            &format!("{head}{BEGIN}{wanted}{END}{tail}"),
+            &path(document),
+            &format!("{head}{begin}{wanted}{end}{tail}"),
         );
         return;
     }
     assert_eq!(
         found, wanted,
-        "docs/memory.md is out of date; run: LUCID_BLESS=1 cargo test --test docs"
+        "{document} is out of date; run: LUCID_BLESS=1 cargo test --test docs"
     );
+}
+
+#[test]
+fn the_memory_tables_are_those_of_the_plan() {
+    let marks = (
+        "<!-- tables: made by tests/docs.rs -->\n",
+        "<!-- end of tables -->",
+    );
+    made_here("docs/memory.md", marks, &memory_tables());
+}
+
+#[test]
+fn the_patterns_in_the_documents_are_those_of_the_panel() {
+    let mut table = String::from(
+        "| state | what it means | rhythm | coloured lamp | of two lamps | blinks after a short press |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    let colour = |pattern: Pattern| match pattern.colour() {
+        [true, false, false] => "red",
+        [true, true, false] => "yellow",
+        [true, false, true] => "magenta",
+        [false, true, false] => "green",
+        [false, true, true] => "cyan",
+        [false, false, true] => "blue",
+        [true, true, true] => "white",
+        [false, false, false] => "dark",
+    };
+    let two = |pattern: Pattern| match pattern {
+        Pattern::Identify => "in turns",
+        Pattern::Ready | Pattern::Starting | Pattern::Working => "green",
+        _ if pattern.is_attention() => "red",
+        _ => "both",
+    };
+    for pattern in Pattern::STATES {
+        let count = match pattern.count() {
+            0 => "-".to_owned(),
+            count => count.to_string(),
+        };
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} | {count} |",
+            pattern.name(),
+            pattern.meaning(),
+            pattern.rhythm_in_words(),
+            colour(pattern),
+            two(pattern),
+        );
+    }
+    let marks = (
+        "<!-- patterns: made by tests/docs.rs -->\n",
+        "<!-- end of patterns -->",
+    );
+    made_here("docs/panel.md", marks, &table);
 }
 
 #[test]

@@ -84,6 +84,11 @@ impl Gesture {
         }
     }
 
+    /// What is down now means nothing until it is released.
+    pub(super) fn spend(&mut self) {
+        self.state = State::Spent;
+    }
+
     /// The button came up.
     pub(super) fn release(&mut self, at: Duration) -> Step {
         let State::Held { since } = self.state else {

@@ -4,24 +4,21 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::ZonedDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::button::{Button, Change};
 use super::condition::Condition;
-use super::driver::{self, Chosen, Driver, DriverError, Kind, Machine, Rhythm};
+use super::driver::{DriverError, Machine};
 use super::gesture::{Action, Gesture, Step};
+use super::lights::{Lights, Shown};
 use super::night;
-use super::pattern::{Beat, Pattern, counted, length};
-use super::show::{self, Frame, Light};
+use super::pattern::{Pattern, counted, length};
 use crate::config::Panel as Settings;
 use crate::journal::{self, Event};
-use crate::status::{Alert, PanelChoice, PanelFrame, Severity, StatusHub};
+use crate::status::{Alert, PanelChoice, Severity, StatusHub};
 
-/// Lamps answer within microseconds; behind a firmware call within a few milliseconds.
-const DRIVER_LIMIT: Duration = Duration::from_secs(1);
-/// A driver that failed gets another chance at the first change after this.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// How long the button must stay down at power-on.
 const RESCUE_HOLD: Duration = Duration::from_secs(2);
 /// How long a short press identifies the box before it repeats the state.
@@ -35,7 +32,7 @@ const ALERT: &str = "panel";
 /// What others ask of the panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Show which box this is, for so long; nothing ends it at once.
+    /// Show which box this is, for so long; no time at all ends it at once.
     Identify(Duration),
     /// Walk through every state.
     Test,
@@ -52,7 +49,7 @@ pub struct PanelHandle {
 }
 
 impl PanelHandle {
-    /// Passes a command on; false when the panel has ended or is off.
+    /// Passes a command on; false when the panel has ended.
     pub async fn send(&self, command: Command) -> bool {
         self.commands.send(command).await.is_ok()
     }
@@ -68,33 +65,28 @@ struct Play {
     length: Duration,
 }
 
-/// What is on the lamps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Shown {
-    pattern: Pattern,
-    counted: bool,
-    brightness: u8,
+impl Play {
+    const fn of(pattern: Pattern, length: Duration) -> Self {
+        Self {
+            pattern,
+            counted: false,
+            length,
+        }
+    }
 }
 
 /// The panel of one appliance.
 #[derive(Debug)]
 pub struct Panel {
     settings: Settings,
-    machine: Machine,
     hub: StatusHub,
-    chosen: Option<(Kind, Box<dyn Driver>)>,
-    choices: Vec<PanelChoice>,
-    failed: Vec<(Kind, String, Instant)>,
+    lights: Lights,
     button: Button,
     button_choice: PanelChoice,
     gesture: Gesture,
     plays: VecDeque<Play>,
     /// When the first of `plays` ends.
     play_until: Option<Instant>,
-    shown: Option<Shown>,
-    frames: Vec<Frame>,
-    /// Which frame is lit, and until when, while the rhythm is kept here.
-    by_hand: Option<(usize, Instant)>,
     commands: mpsc::Receiver<Command>,
     actions: mpsc::Sender<Action>,
 }
@@ -109,26 +101,19 @@ impl Panel {
         let (sender, commands) = mpsc::channel(8);
         let (actions, wanted) = mpsc::channel(4);
         let (button, button_choice) = Button::open(&settings, &machine);
-        let mut panel = Self {
+        let panel = Self {
+            lights: Lights::open(settings.clone(), machine).await,
             settings,
-            machine,
             hub,
-            chosen: None,
-            choices: Vec::new(),
-            failed: Vec::new(),
             button,
             button_choice,
             gesture: Gesture::default(),
             plays: VecDeque::new(),
             play_until: None,
-            shown: None,
-            frames: Vec::new(),
-            by_hand: None,
             commands,
             actions,
         };
-        panel.choose().await;
-        panel.tell_configured();
+        panel.tell_missing();
         (panel, PanelHandle { commands: sender }, wanted)
     }
 
@@ -138,7 +123,7 @@ impl Panel {
         if !self.button.is_pressed() {
             return false;
         }
-        self.show(Pattern::Rescue, false).await;
+        self.hold(Pattern::Rescue).await;
         let released = timeout(RESCUE_HOLD, async {
             while let Ok(Change { pressed, .. }) = self.button.change().await {
                 if !pressed {
@@ -149,27 +134,23 @@ impl Panel {
         let held = released.await.is_err() && self.button.is_pressed();
         if held {
             // The release to come is no gesture.
-            let now = monotonic();
-            self.gesture.press(now);
-            self.gesture.press(now);
+            self.gesture.spend();
         }
         held
     }
 
-    /// Shows one pattern until dropped or for ever, without a supervisor.
+    /// Shows one pattern, without a supervisor.
     pub async fn hold(&mut self, pattern: Pattern) {
-        self.show(pattern, false).await;
+        let brightness = self.settings.brightness;
+        self.show(pattern, false, brightness).await;
     }
 
     /// Keeps the rhythm of [`Panel::hold`], where nobody else does, for `length`.
     pub async fn linger(&mut self, length: Duration) {
         let end = Instant::now() + length;
-        while let Some((_, until)) = self.by_hand {
-            if until >= end {
-                break;
-            }
+        while let Some(until) = self.lights.next_step().filter(|until| *until < end) {
             sleep_until(until).await;
-            self.next_frame().await;
+            self.step().await;
         }
         sleep_until(end).await;
     }
@@ -181,12 +162,7 @@ impl Panel {
 
     /// Puts the lamps back as they were found.
     pub async fn give_back(&mut self) {
-        self.drive(|driver| {
-            driver.give_back();
-            Ok(())
-        })
-        .await
-        .ok();
+        self.lights.give_back().await;
     }
 
     /// Runs until told to finish or dropped.
@@ -195,20 +171,25 @@ impl Panel {
         loop {
             let condition = *conditions.borrow_and_update();
             let look = self.refresh(condition).await;
-            let step = self.by_hand.map(|(_, until)| until);
+            let step = self.lights.next_step();
             let gesture = self.gesture_deadline();
             tokio::select! {
                 changed = conditions.changed() => if changed.is_err() { return },
                 change = self.button.change() => self.pressed(change),
-                Some(command) = self.commands.recv() => {
-                    if self.command(command, condition).await { return }
-                }
+                Some(command) = self.commands.recv() => match command {
+                    Command::Finish(pattern) => {
+                        let (brightness, _) = self.brightness(condition);
+                        self.show(pattern, false, brightness).await;
+                        return;
+                    }
+                    command => self.command(command),
+                },
                 () = at(gesture) => {
                     let step = self.gesture.tick(monotonic());
                     self.gestured(step);
                 }
                 () = at(self.play_until) => { self.plays.pop_front(); self.play_until = None; }
-                () = at(step) => self.next_frame().await,
+                () = at(step) => self.step().await,
                 () = at(look) => {}
             }
         }
@@ -225,20 +206,20 @@ impl Panel {
         } else {
             (condition.pattern(), false)
         };
-        let (brightness, wait) = night::brightness(
-            &self.settings,
-            condition.clock_set,
-            &jiff::ZonedDateTime::now(),
-        );
+        let (brightness, wait) = self.brightness(condition);
         let wanted = Shown {
             pattern,
             counted,
             brightness,
         };
-        if self.shown.as_ref() != Some(&wanted) {
-            self.show_at(wanted).await;
+        if self.lights.shown() != Some(wanted) {
+            self.show(pattern, counted, brightness).await;
         }
         wait.map(|wait| Instant::now() + wait)
+    }
+
+    fn brightness(&self, condition: Condition) -> (u8, Option<Duration>) {
+        night::brightness(&self.settings, condition.clock_set, &ZonedDateTime::now())
     }
 
     fn gesture_deadline(&self) -> Option<Instant> {
@@ -261,7 +242,7 @@ impl Panel {
         };
         let step = if change.pressed {
             // Whoever presses has seen what is played.
-            self.stop_playing();
+            self.play([]);
             self.gesture.press(change.at)
         } else {
             self.gesture.release(change.at)
@@ -283,7 +264,7 @@ impl Panel {
                     counted: true,
                     length: length(&counted(pattern.count())),
                 };
-                self.play([identify(TELL), count, count]);
+                self.play([Play::of(Pattern::Identify, TELL), count, count]);
                 let message = format!("the button asked for the state: {}", pattern.meaning());
                 tell(Event::ButtonPressed, &message);
             }
@@ -295,39 +276,24 @@ impl Panel {
                 tell(Event::ButtonPressed, message);
                 // Whoever carries it out may be busy; the button is not.
                 if self.actions.try_send(action).is_err() {
-                    self.play([refused()]);
+                    self.command(Command::Refuse);
                 }
             }
         }
     }
 
-    /// Whether the task is to end.
-    async fn command(&mut self, command: Command, condition: Condition) -> bool {
+    fn command(&mut self, command: Command) {
         match command {
-            Command::Identify(Duration::ZERO) => self.stop_playing(),
-            Command::Identify(length) => self.play([identify(length)]),
-            Command::Refuse => self.play([refused()]),
-            Command::Test => self.play(Pattern::STATES.map(|pattern| Play {
-                pattern,
-                counted: false,
-                length: TEST_EACH.max(length(&pattern.rhythm())),
-            })),
-            Command::Finish(pattern) => {
-                let (brightness, _) = night::brightness(
-                    &self.settings,
-                    condition.clock_set,
-                    &jiff::ZonedDateTime::now(),
-                );
-                self.show_at(Shown {
-                    pattern,
-                    counted: false,
-                    brightness,
-                })
-                .await;
-                return true;
-            }
+            Command::Identify(Duration::ZERO) => self.play([]),
+            Command::Identify(length) => self.play([Play::of(Pattern::Identify, length)]),
+            Command::Refuse => self.play([Play::of(Pattern::Refused, REFUSED)]),
+            Command::Test => self.play(
+                Pattern::STATES
+                    .map(|pattern| Play::of(pattern, TEST_EACH.max(length(&pattern.rhythm())))),
+            ),
+            // Ends the task; see `run`.
+            Command::Finish(_) => {}
         }
-        false
     }
 
     fn play<const N: usize>(&mut self, plays: [Play; N]) {
@@ -335,182 +301,54 @@ impl Panel {
         self.play_until = None;
     }
 
-    fn stop_playing(&mut self) {
-        self.plays.clear();
-        self.play_until = None;
-    }
-
-    async fn show(&mut self, pattern: Pattern, counted: bool) {
-        let brightness = self.settings.brightness;
-        self.show_at(Shown {
+    async fn show(&mut self, pattern: Pattern, counted: bool, brightness: u8) {
+        let shown = Shown {
             pattern,
             counted,
             brightness,
-        })
-        .await;
-    }
-
-    async fn show_at(&mut self, wanted: Shown) {
-        if self
-            .failed
-            .iter()
-            .any(|(_, _, since)| since.elapsed() >= RETRY_AFTER)
-        {
-            self.failed.clear();
-            self.chosen = None;
-            self.choose().await;
+        };
+        for failure in self.lights.show(shown).await {
+            self.alert(&failure);
         }
-        // A driver that fails is replaced by the next one; the last cannot fail.
-        for _ in 0..=5 {
-            let Some((_, driver)) = &self.chosen else {
-                break;
-            };
-            let light = Light {
-                brightness: wanted.brightness,
-                dimmable: driver.dimmable(),
-            };
-            let layout = driver.layout();
-            let frames = if wanted.counted {
-                let beats: Vec<Beat> = counted(wanted.pattern.count());
-                show::of_beats(&beats, wanted.pattern, layout, light)
-            } else {
-                show::frames(wanted.pattern, layout, light)
-            };
-            let handed = frames.clone();
-            match self.drive(move |driver| driver.show(&handed)).await {
-                Ok(rhythm) => {
-                    let first = frames.first().map_or(0, |frame| frame.ms);
-                    let until = Instant::now() + Duration::from_millis(first.into());
-                    self.by_hand = (rhythm == Rhythm::Wanted).then_some((0, until));
-                    self.frames = frames;
-                    break;
-                }
-                Err(error) => self.lost(&error).await,
-            }
-        }
-        self.shown = Some(wanted);
         self.publish();
     }
 
-    async fn next_frame(&mut self) {
-        let Some((index, until)) = self.by_hand else {
-            return;
-        };
-        let next = (index + 1) % self.frames.len().max(1);
-        let Some(frame) = self.frames.get(next).cloned() else {
-            self.by_hand = None;
-            return;
-        };
-        // From when the last frame was to end, so that delays do not add up; after a long one from
-        // now on.
-        let now = Instant::now();
-        let begin = if now.duration_since(until) < DRIVER_LIMIT {
-            until
-        } else {
-            now
-        };
-        self.by_hand = Some((next, begin + Duration::from_millis(frame.ms.into())));
-        let shown = self.drive(move |driver| driver.set(&frame.levels)).await;
-        if let Err(error) = shown {
-            self.lost(&error).await;
-            // Shown anew, by the next driver.
-            self.shown = None;
-            self.by_hand = None;
-        }
-    }
-
-    /// Calls the driver off the runtime: a lamp behind a firmware may keep its caller waiting.
-    async fn drive<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut dyn Driver) -> Result<T, DriverError> + Send + 'static,
-    ) -> Result<T, DriverError> {
-        let Some((kind, mut driver)) = self.chosen.take() else {
-            return Err(DriverError::NotAsked("the panel is off".to_owned()));
-        };
-        let call = tokio::task::spawn_blocking(move || {
-            let result = work(&mut *driver);
-            (driver, result)
-        });
-        if let Ok(Ok((driver, result))) = timeout(DRIVER_LIMIT, call).await {
-            self.chosen = Some((kind, driver));
-            return result;
-        }
-        self.failed
-            .push((kind, "it hung".to_owned(), Instant::now()));
-        self.choose().await;
-        Err(DriverError::Hung(kind.name()))
-    }
-
-    /// The driver in use does not work any more.
-    async fn lost(&mut self, error: &DriverError) {
-        if let Some((kind, _)) = self.chosen.take() {
-            self.failed.push((kind, error.to_string(), Instant::now()));
-            self.choose().await;
-        }
-        let now = self
-            .chosen
-            .as_ref()
-            .map_or("nothing", |(kind, _)| kind.name());
-        self.alert(&format!("{error}; the panel goes on with: {now}"));
-    }
-
-    async fn choose(&mut self) {
-        let (settings, machine) = (self.settings.clone(), self.machine.clone());
-        let failed: Vec<_> = self
-            .failed
-            .iter()
-            .map(|(kind, problem, _)| (*kind, problem.clone()))
-            .collect();
-        let chosen =
-            tokio::task::spawn_blocking(move || driver::choose(&settings, &machine, &failed));
-        if let Ok(Ok(Some(Chosen {
-            kind,
-            driver,
-            choices,
-        }))) = timeout(DRIVER_LIMIT * 5, chosen).await
-        {
-            self.chosen = Some((kind, driver));
-            self.choices = choices;
+    async fn step(&mut self) {
+        if let Some(failure) = self.lights.step().await {
+            self.alert(&failure);
         }
     }
 
     /// Tells where something that the configuration names is not to be had.
-    fn tell_configured(&self) {
+    fn tell_missing(&self) {
         let settings = &self.settings;
-        let missing = self
-            .choices
+        let choices = self.lights.choices();
+        // Lines that the GPIO device refuses, the registers may have taken.
+        let lit = choices
             .iter()
-            .find(|choice| match choice.name.as_str() {
-                "overlay" => !settings.leds.is_empty() && !choice.used,
-                "gpio" => {
-                    !settings.pins.is_empty() && !choice.used && choice.reason != "not needed"
-                }
-                _ => false,
-            });
-        if let Some(choice) = missing.filter(|_| {
-            // The registers do what the GPIO device was asked for.
-            !self.choices.iter().any(|c| c.used && c.name == "rppal")
-        }) {
-            self.alert(&format!("the lamps cannot be used: {}", choice.reason));
+            .any(|choice| choice.used && matches!(choice.name.as_str(), "gpio" | "rppal"));
+        let missing = choices.iter().find(|choice| match choice.name.as_str() {
+            "overlay" => !settings.leds.is_empty() && !choice.used,
+            "gpio" | "rppal" => !settings.pins.is_empty() && !lit,
+            _ => false,
+        });
+        let mut problems = Vec::new();
+        if let Some(choice) = missing {
+            problems.push(format!("the lamps cannot be used: {}", choice.reason));
         }
         if settings.button.is_some() && !self.button_choice.used {
-            self.alert(&format!(
-                "the button cannot be used: {}",
-                self.button_choice.reason
-            ));
+            let reason = &self.button_choice.reason;
+            problems.push(format!("the button cannot be used: {reason}"));
+        }
+        if !problems.is_empty() {
+            self.alert(&problems.join("; "));
         }
     }
 
     fn alert(&self, message: &str) {
         let action = "see `lucid panel show` and docs/panel.md";
-        let new = self.hub.raise(Alert::new(
-            ALERT,
-            Severity::Warning,
-            "panel",
-            message,
-            action,
-        ));
-        if new {
+        let alert = Alert::new(ALERT, Severity::Warning, "panel", message, action);
+        if self.hub.raise(alert) {
             tell(Event::AlertRaised, &format!("{message}; {action}"));
         } else {
             tracing::warn!("{message}");
@@ -518,25 +356,12 @@ impl Panel {
     }
 
     fn publish(&self) {
-        let driver = self
-            .chosen
-            .as_ref()
-            .map_or("none", |(kind, _)| kind.driver());
-        let lamps = self
-            .chosen
-            .as_ref()
-            .map(|(_, driver)| driver.layout().lamps())
-            .unwrap_or_default();
-        let pattern = match &self.shown {
-            Some(shown) if self.chosen.is_some() => shown.pattern,
+        let (driver, lamps, frames) = self.lights.published();
+        let pattern = match self.lights.shown() {
+            Some(shown) if driver != "none" => shown.pattern,
             _ => Pattern::Dark,
         };
-        let frames = self.frames.iter().map(|frame| PanelFrame {
-            levels: frame.levels.clone(),
-            ms: frame.ms,
-        });
-        let frames: Vec<_> = frames.collect();
-        let mut choices = self.choices.clone();
+        let mut choices = self.lights.choices().to_vec();
         choices.push(self.button_choice.clone());
         self.hub.update(|status| {
             let panel = &mut status.panel;
@@ -548,22 +373,6 @@ impl Panel {
             panel.button = self.button.place();
             panel.choices = choices;
         });
-    }
-}
-
-fn identify(length: Duration) -> Play {
-    Play {
-        pattern: Pattern::Identify,
-        counted: false,
-        length,
-    }
-}
-
-fn refused() -> Play {
-    Play {
-        pattern: Pattern::Refused,
-        counted: false,
-        length: REFUSED,
     }
 }
 

@@ -222,8 +222,11 @@ async fn lamps_that_the_configuration_names_and_that_are_not_there_are_told() {
     let (panel, ..) = bench.open(settings).await;
     let alerts = bench.hub.snapshot().alerts;
     let alert = alerts.iter().find(|alert| alert.id == ALERT).unwrap();
-    // One alert, with what came last; the list of choices has both.
-    assert!(alert.message.contains("GPIO chip"), "{alert:?}");
+    let message = &alert.message;
+    assert!(
+        message.contains("FRONT") && message.contains("GPIO chip"),
+        "{alert:?}"
+    );
     panel.announce();
     let choices = bench.hub.snapshot().panel.choices;
     let of = |name: &str| choices.iter().find(|choice| choice.name == name).unwrap();

@@ -1,0 +1,312 @@
+"""The panel on emulated boards: lamps and button on the kernel's GPIO simulator, its values read back
+for each state and each press; lamps on the registers of a Raspberry Pi 3."""
+
+import json
+import time
+
+from machine import BoardError, add_lines, add_panel, put
+
+RED, GREEN, BLUE, BUTTON = 27, 17, 22, 26
+# What a lamp does, as the table of docs/panel.md tells it: milliseconds lit and dark.
+RHYTHMS = {
+    "identify": [600, 150, 100, 150],
+    "failed": [100, 100],
+    "rescue": [200, 250, 200, 250, 200, 250, 200, 1500],
+    "storage": [200, 250, 200, 250, 200, 1500],
+    "degraded": [200, 250, 200, 1500],
+    "working": [1800, 200],
+    "starting": [500, 500],
+    "ready": [80, 2920],
+    "safe": [3000, 3000],
+}
+COLOURS = {
+    "identify": {RED, GREEN, BLUE}, "failed": {RED}, "rescue": {RED, GREEN, BLUE}, "storage": {RED, BLUE},
+    "degraded": {RED, GREEN}, "working": {GREEN, BLUE}, "starting": {BLUE}, "ready": {GREEN}, "safe": {RED, GREEN, BLUE},
+}
+
+# Runs in the guest: the times at which lines change, from the simulator's files.
+SAMPLER = """
+import glob, json, sys, time
+lines, seconds = json.loads(sys.argv[1]), float(sys.argv[2])
+files = {}
+for line in lines:
+    files[line] = open(glob.glob(f"/sys/devices/platform/**/sim_gpio{line}/value", recursive=True)[0], "rb", buffering=0)
+seen, changes, end = {}, {line: [] for line in lines}, time.monotonic() + seconds
+while time.monotonic() < end:
+    for line, file in files.items():
+        file.seek(0)
+        value = file.read(1) == b"1"
+        if seen.get(line) != value:
+            if line in seen:
+                changes[line].append((time.monotonic(), value))
+            seen[line] = value
+    time.sleep(0.004)
+print(json.dumps({"changes": changes, "last": seen}))
+"""
+
+
+def expect(holds, what):
+    if not holds:
+        raise BoardError(f"does not hold: {what}")
+
+
+def sample(board, seconds):
+    """For each lamp the lit and dark times in milliseconds, as the lines had them."""
+    text = board.run(f"python3 - '{json.dumps([RED, GREEN, BLUE])}' {seconds}", stdin=SAMPLER)
+    found = json.loads(text)
+    times = {}
+    for line, changes in found["changes"].items():
+        pairs = zip(changes, changes[1:])
+        times[int(line)] = [(value, round((later - at) * 1000)) for (at, value), (later, _) in pairs]
+    return times, {int(line): value for line, value in found["last"].items()}
+
+
+def fits(times, last, pattern):
+    """Whether what the lines did is the pattern: the right lamps, the right times, in order."""
+    rhythm = RHYTHMS[pattern]
+    for line in (RED, GREEN, BLUE):
+        if line not in COLOURS[pattern]:
+            if times[line] or last[line]:
+                return f"lamp {line} is dark"
+            continue
+        if len(times[line]) < 2:
+            return f"lamp {line} blinks: {times[line]}"
+        wanted = list(zip([True, False] * (len(rhythm) // 2), rhythm))
+
+        def near(step, expected):
+            # The emulated machine may be late by some of its ticks.
+            return step[0] == expected[0] and abs(step[1] - expected[1]) <= 45 + expected[1] * 0.15
+
+        shifts = range(len(wanted))
+        if not any(sum(not near(step, wanted[(shift + index) % len(wanted)]) for index, step in enumerate(times[line])) <= len(times[line]) // 6 for shift in shifts):
+            return f"lamp {line} keeps {wanted}: {times[line]}"
+    return None
+
+
+def lamps_show(board, pattern, limit=60):
+    """Waits until the lamps themselves show the pattern."""
+    seconds = max(2.5, 2.2 * sum(RHYTHMS[pattern]) / 1000)
+    began = time.monotonic()
+    while True:
+        wrong = fits(*sample(board, seconds), pattern)
+        if not wrong:
+            return
+        expect(time.monotonic() - began < limit, f"the lamps show {pattern}: {wrong}")
+
+
+def pull(board, line, way):
+    board.run(f"f=$(find /sys/devices/platform -name sim_gpio{line}); echo {way} > $f/pull")
+
+
+def press(board, seconds):
+    """The button goes down for so long; measured in the guest, whose time is its own."""
+    board.run(f"f=$(find /sys/devices/platform -name sim_gpio{BUTTON}); echo pull-down > $f/pull; sleep {seconds}; echo pull-up > $f/pull")
+
+
+def shown(board):
+    return board.status()["panel"]
+
+
+def until(board, what, limit=60):
+    began = time.monotonic()
+    while True:
+        status = board.status()
+        if status and what(status):
+            return status
+        expect(time.monotonic() - began < limit, f"the status comes to it: {json.dumps(status and status['panel'])}")
+
+
+def journal(board, event):
+    return board.run(f"journalctl -b -u lucid LUCID_EVENT={event} -o cat --no-pager")
+
+
+def simulated_lines(board, tree):
+    add_lines(tree)
+
+
+def lines_and_panel(board, tree):
+    add_lines(tree)
+    add_panel(board, tree)
+
+
+def lamps(bench, up):
+    """Lamps of the overlay keep every rhythm in the kernel, whoever hangs or dies; presses of the
+    button tell, are taken back, lead to rescue and to a clean power-off."""
+    board = bench.board(bench.card("lamps"), tree=lines_and_panel)
+    try:
+        status = up(board)
+        panel = status["panel"]
+        expect(panel["driver"] == "leds" and panel["pattern"] == "ready", f"the overlay's lamps are in use: {panel}")
+        expect("lucid-panel" in (panel["button"] or ""), f"the overlay's button is in use: {panel}")
+        lamps_show(board, "ready")
+
+        board.run("lucid panel identify --for 20s")
+        lamps_show(board, "identify", 15)
+        board.run("lucid panel identify --stop")
+
+        # A supervisor that is stopped in its tracks: the kernel blinks on, until the watchdog tells.
+        board.run("mkdir -p /run/systemd/system/lucid.service.d; printf '[Service]\\nRestartSec=25s\\nWatchdogSec=60s\\n' > /run/systemd/system/lucid.service.d/90-test.conf; systemctl daemon-reload; systemctl restart lucid")
+        up(board)
+        board.run("kill -STOP $(systemctl show -P MainPID lucid)")
+        lamps_show(board, "ready", 12)
+        board.run("kill -CONT $(systemctl show -P MainPID lucid)")
+        board.run("kill -KILL $(systemctl show -P MainPID lucid)")
+        lamps_show(board, "failed", 20)
+        board.wait_state("ready", 120)
+        lamps_show(board, "ready")
+
+        board.run("lucid datastore stop cache")
+        lamps_show(board, "degraded")
+        # Somebody else has its port: blocked, which is failed for who looks.
+        board.run("systemd-run --unit squatter python3 -m http.server --bind 127.0.0.1 6379")
+        board.run("sleep 2; lucid datastore start cache", check=False)
+        lamps_show(board, "failed")
+        board.run("systemctl stop squatter")
+        board.wait_state("ready", 60)
+        board.run("fallocate -l $(( $(df -B1 --output=avail /data | tail -1) * 85 / 100 )) /data/fill; lucid status", check=False)
+        lamps_show(board, "storage")
+        board.run("rm /data/fill; sync")
+        lamps_show(board, "ready", 120)
+
+        press(board, 0.4)
+        until(board, lambda status: status["panel"]["pattern"] == "identify", 10)
+        expect("all is well" in journal(board, "button-pressed"), "the journal tells of the press")
+        lamps_show(board, "ready")
+        # Bouncing is no press.
+        before = journal(board, "button-pressed")
+        board.run(f"f=$(find /sys/devices/platform -name sim_gpio{BUTTON}); for i in 1 2 3 4; do echo pull-down > $f/pull; echo pull-up > $f/pull; done")
+        time.sleep(1)
+        bounced = journal(board, "button-pressed").count("\n") - before.count("\n")
+        expect(bounced <= 1, f"what bounces within milliseconds is one press at most: {bounced}")
+        press(board, 4)
+        until(board, lambda status: status["panel"]["pattern"] == "armed-shutdown", 4)
+        press(board, 0.3)
+        expect(journal(board, "button-cancelled"), "a second press takes it back")
+        # The data lies on the card: there is no disk to release.
+        press(board, 9)
+        until(board, lambda status: status["panel"]["pattern"] == "armed-removal", 4)
+        until(board, lambda status: status["panel"]["pattern"] == "ready", 30)
+        expect("no disk to release" in journal(board, "button-refused"), "what is not possible is told")
+
+        # Held at power-on: the simulator forgets at a restart, so the supervisor alone starts again.
+        board.run("systemctl stop lucid")
+        lamps_show(board, "safe")
+        for pattern in RHYTHMS:
+            board.run(f"lucid panel hold {pattern}")
+            lamps_show(board, pattern, 15)
+        pull(board, BUTTON, "pull-down")
+        board.run("rm /run/lucid/boot.json; systemctl start lucid")
+        status = until(board, lambda status: status["panel"]["pattern"] == "rescue", 60)
+        pull(board, BUTTON, "pull-up")
+        expect(all(d["state"] == "stopped" for d in status["datastores"]), f"no datastore runs: {status['datastores']}")
+        lamps_show(board, "rescue")
+        expect("active" in board.run("systemctl is-active ssh"), "somebody can log in")
+        board.run("lucid datastore start cache; systemctl restart lucid")
+        until(board, lambda status: status["panel"]["pattern"] == "rescue", 60)
+
+        press(board, 3.5)
+        board.process.wait(180)
+        text = board.text()
+        expect("reboot: Power down" in text, f"the board powers off: {text[-500:]}")
+    finally:
+        board.cut()
+
+
+def removal(bench, up):
+    """Eight seconds stop everything, unmount the data disk and say that it may be pulled."""
+    card = bench.card("removal")
+    put(card, "lucid.toml", '[data]\ndisk = "virtio-ssd"\n')
+    _, attach = bench.disk("ssd")
+    board = bench.board(card, extra=attach, tree=lines_and_panel)
+    try:
+        up(board)
+        board.run("redis-cli -u \"$(lucid credentials show cache)\" --no-auth-warning set kept yes; sleep 3")
+        press(board, 8.5)
+        began = time.monotonic()
+        while "inactive" not in board.run("systemctl is-active lucid-data || true"):
+            expect(time.monotonic() - began < 120, "the data disk is released")
+            time.sleep(1)
+        lamps_show(board, "safe")
+        mounts = board.run("cat /proc/self/mounts")
+        expect("/dev/vdb" not in mounts, f"nothing of the disk is mounted: {mounts}")
+        board.run("systemctl start lucid-data lucid-journal lucid")
+        up(board)
+        kept = board.run("redis-cli -u \"$(lucid credentials show cache)\" --no-auth-warning get kept").strip()
+        expect(kept == "yes", f"the data is there again: {kept}")
+        # A disk that is in use stays in service.
+        board.run("systemd-run --unit user sh -c 'cd /data; sleep 600'; systemctl start lucid-remove", check=False)
+        board.wait_state("ready", 180)
+        lamps_show(board, "ready")
+    finally:
+        board.cut()
+
+
+def lines(bench, up):
+    """Lamps on lines that the configuration names: driven by the supervisor, refused where somebody
+    else has the line, replaced when the chip goes away."""
+    card = bench.card("lines")
+    put(card, "lucid.toml", f'[panel]\nchip = "lucid-sim"\npins = [{RED}, {GREEN}, {BLUE}]\nbutton = {BUTTON}\n')
+    board = bench.board(card, tree=simulated_lines)
+    try:
+        status = up(board)
+        expect(status["panel"]["driver"] == "gpio", f"the lines are in use: {status['panel']}")
+        lamps_show(board, "ready")
+        board.run("lucid panel identify --for 20s")
+        lamps_show(board, "identify", 15)
+        press(board, 0.3)
+        until(board, lambda status: status["panel"]["pattern"] == "identify", 10)
+        lamps_show(board, "ready")
+        # Nobody drives the lamps of a dead supervisor: they do not say that all is well.
+        board.run("systemctl stop lucid; systemctl mask --runtime lucid")
+        _, last = sample(board, 4)
+        expect(not any(last.values()), f"without a supervisor the lamps are dark: {last}")
+        board.run("systemctl unmask --runtime lucid")
+
+        def configure(text):
+            board.run(f"printf '{text}' > /etc/lucid/lucid.toml; systemctl restart lucid")
+            return up(board)
+
+        status = configure('[panel]\\nchip = "lucid-sim"\\npins = [5]\\n')
+        alert = next((a["message"] for a in status["alerts"] if a["id"] == "panel"), "")
+        expect("somebody-else" in alert and status["panel"]["driver"] == "simulated", f"who has the line is told: {alert}")
+        status = configure('[panel]\\nchip = "lucid-sim"\\npins = [99]\\n')
+        alert = next((a["message"] for a in status["alerts"] if a["id"] == "panel"), "")
+        expect("54 lines" in alert, f"a line that is not there is told: {alert}")
+        configure(f'[panel]\\nchip = "lucid-sim"\\npins = [{RED}, {GREEN}, {BLUE}]\\n')
+        lamps_show(board, "ready")
+        board.run("cd /sys/bus/platform/drivers/gpio-sim; for d in *gpio-sim*; do echo $d > unbind; done")
+        status = until(board, lambda status: status["panel"]["driver"] == "simulated", 20)
+        expect(any(a["id"] == "panel" for a in status["alerts"]), f"a chip that goes away is told: {status['alerts']}")
+        expect(status["state"] == "ready", "the datastores do not care")
+    finally:
+        board.cut()
+
+
+def pi3(bench, up):
+    """On a Pi 3 the overlay's lamps are on the registers of the processor, and Raspberry Pi's own
+    kernel's device is used where it is there."""
+    board = bench.board(bench.card("pi3"), board="raspi3b", tree=lambda board, tree: add_panel(board, tree))
+    try:
+        board.wait_console("lucid: READY", 900)
+        board.wait_ssh(900)
+        panel = shown(board)
+        expect(panel["driver"] == "leds", f"the overlay's lamps are in use: {panel}")
+        board.run("lucid panel identify --for 300s")
+        seen = set()
+        began = time.monotonic()
+        # GPLEV0 (BCM2835 ARM Peripherals, 6.1): the levels of lines 0 to 31.
+        while len(seen) < 2:
+            expect(time.monotonic() - began < 60, f"the lamps' lines change: {seen}")
+            level = board.physical(0x3F200034)
+            seen.add(tuple(bool(level >> line & 1) for line in (RED, GREEN, BLUE)))
+        expect(seen == {(True,) * 3, (False,) * 3}, f"all three together: {seen}")
+        board.run("systemctl stop lucid; truncate -s 4096 /dev/gpiomem; printf '[panel]\\ndriver = \"rppal\"\\npins = [5, 6]\\n' > /etc/lucid/lucid.toml; systemctl start lucid")
+        status = until(board, lambda status: status["panel"]["driver"] == "rppal", 300)
+        board.run("lucid panel identify --for 60s")
+        # GPFSEL0 makes lines 5 and 6 outputs; GPSET0 and GPCLR0 hold what was written last.
+        words = board.run("sleep 3; od -A n -t x4 -v -j 0 -N 44 /dev/gpiomem").split()
+        expect(int(words[0], 16) == 1 << 15 | 1 << 18, f"the pins are outputs: {words}")
+        expect({int(words[7], 16), int(words[10], 16)} <= {1 << 5, 1 << 6}, f"the pins are set and cleared: {words}")
+        expect(status["panel"]["pattern"], "a pattern is shown")
+    finally:
+        board.cut()
