@@ -162,6 +162,10 @@ class Board:
                                         preexec_fn=die_with_parent)
         return self
 
+    def seconds(self):
+        """Since power on."""
+        return time.monotonic() - self.began
+
     def text(self):
         return self.console.read_text(errors="replace")
 

@@ -26,11 +26,10 @@ COLOURS = {
 
 # Runs in the guest: the times at which lines change, from the simulator's files.
 SAMPLER = """
-import glob, json, sys, time
+import json, os, sys, time
 lines, seconds = json.loads(sys.argv[1]), float(sys.argv[2])
-files = {}
-for line in lines:
-    files[line] = open(glob.glob(f"/sys/devices/platform/**/sim_gpio{line}/value", recursive=True)[0], "rb", buffering=0)
+places = {os.path.basename(place): place for place, _, _ in os.walk("/sys/devices/platform")}
+files = {line: open(places[f"sim_gpio{line}"] + "/value", "rb", buffering=0) for line in lines}
 seen, changes, end = {}, {line: [] for line in lines}, time.monotonic() + seconds
 while time.monotonic() < end:
     for line, file in files.items():
@@ -50,9 +49,10 @@ def expect(holds, what):
         raise BoardError(f"does not hold: {what}")
 
 
-def sample(board, seconds):
-    """For each lamp the lit and dark times in milliseconds, as the lines had them."""
-    text = board.run(f"python3 - '{json.dumps([RED, GREEN, BLUE])}' {seconds}", stdin=SAMPLER)
+def sample(board, seconds, before="true", after="true"):
+    """For each lamp the lit and dark times in milliseconds, as the lines had them; between two
+    commands in the guest."""
+    text = board.run(f"{before}; python3 - '{json.dumps([RED, GREEN, BLUE])}' {seconds}; {after}", stdin=SAMPLER)
     found = json.loads(text)
     times = {}
     for line, changes in found["changes"].items():
@@ -90,6 +90,7 @@ def lamps_show(board, pattern, limit=60):
     while True:
         wrong = fits(*sample(board, seconds), pattern)
         if not wrong:
+            print(f"  {board.seconds():.0f} s: the lamps show {pattern}", flush=True)
             return
         expect(time.monotonic() - began < limit, f"the lamps show {pattern}: {wrong}")
 
@@ -145,13 +146,16 @@ def lamps(bench, up):
         board.run("lucid panel identify --stop")
 
         # A supervisor that is stopped in its tracks: the kernel blinks on, until the watchdog tells.
-        board.run("mkdir -p /run/systemd/system/lucid.service.d; printf '[Service]\\nRestartSec=25s\\nWatchdogSec=60s\\n' > /run/systemd/system/lucid.service.d/90-test.conf; systemctl daemon-reload; systemctl restart lucid")
+        board.run("mkdir -p /run/systemd/system/lucid.service.d; printf '[Service]\\nRestartSec=7s\\nWatchdogSec=60s\\n' > /run/systemd/system/lucid.service.d/90-test.conf; systemctl daemon-reload; systemctl restart lucid")
         up(board)
-        board.run("kill -STOP $(systemctl show -P MainPID lucid)")
-        lamps_show(board, "ready", 12)
-        board.run("kill -CONT $(systemctl show -P MainPID lucid)")
-        board.run("kill -KILL $(systemctl show -P MainPID lucid)")
-        lamps_show(board, "failed", 20)
+        supervisor = "$(systemctl show -P MainPID lucid)"
+        times, last = sample(board, 6.6, f"kill -STOP {supervisor}", f"kill -CONT {supervisor}")
+        wrong = fits(times, last, "ready")
+        expect(not wrong, f"the kernel blinks on without the supervisor: {wrong}")
+        # The watchdog is fed again first, every five seconds; with these seven it is less than its fifteen.
+        board.run("sleep 6")
+        board.run(f"kill -KILL {supervisor}")
+        lamps_show(board, "failed", 8)
         board.wait_state("ready", 120)
         lamps_show(board, "ready")
 
