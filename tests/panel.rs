@@ -2,19 +2,28 @@
 //! drivers take little memory.
 
 // clippy.toml spares tests, but not the helpers of an integration test.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lucid::board::{Board, Signals};
-use lucid::config::Panel as Settings;
+use lucid::config::{Panel as Settings, PanelDriver};
 use lucid::panel::{Machine, Panel};
 use lucid::status::StatusHub;
 
 /// Set for the process that is the panel; its value is the tree with the LEDs.
 const CHILD: &str = "LUCID_TEST_PANEL";
+/// Set where that panel is off.
+const OFF: &str = "LUCID_TEST_PANEL_OFF";
+/// The test that is started as the panel.
+const SELF: &str = "a_pattern_that_the_kernel_keeps_costs_no_wake_up_in_thirty_seconds";
 const MEASURED: Duration = Duration::from_secs(30);
 
 /// LEDs as files: the kernel's part of the rhythm is not played, its cost is not the panel's.
@@ -45,9 +54,13 @@ fn be_the_panel(dir: &Path) {
         sys: dir.to_path_buf(),
         dev: dir.join("dev"),
     };
+    let mut settings = Settings::default();
+    if std::env::var_os(OFF).is_some() {
+        settings.driver = PanelDriver::Off;
+    }
     let hub = StatusHub::new(Board::simulated().summary(&Signals::simulated()));
     runtime.block_on(async {
-        let (panel, _handle, _actions) = Panel::open(Settings::default(), machine, hub).await;
+        let (panel, _handle, _actions) = Panel::open(settings, machine, hub).await;
         panel.run().await;
     });
 }
@@ -75,6 +88,45 @@ fn wakeups(pid: u32) -> u64 {
     tasks.map(|task| of(&task.unwrap().path())).sum()
 }
 
+/// A process that is nothing but the panel of `dir`, once it has settled.
+fn start(dir: &Path, off: bool) -> Running {
+    machine(dir);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", SELF])
+        .env(CHILD, dir)
+        .stdout(Stdio::null());
+    if off {
+        command.env(OFF, "1");
+    }
+    let child = Running(command.spawn().unwrap());
+    let pattern = dir.join("class/leds/lucid:blue/pattern");
+    let began = std::time::Instant::now();
+    while !off && std::fs::read_to_string(&pattern).unwrap().is_empty() {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no pattern was handed over"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The threads that wrote the files go away.
+    std::thread::sleep(Duration::from_secs(2));
+    child
+}
+
+/// Memory that a process has for itself, in KiB.
+fn private_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let of = |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    of("Private_Dirty:") + of("Private_Clean:")
+}
+
 #[test]
 fn a_pattern_that_the_kernel_keeps_costs_no_wake_up_in_thirty_seconds() {
     if let Some(dir) = std::env::var_os(CHILD) {
@@ -82,28 +134,19 @@ fn a_pattern_that_the_kernel_keeps_costs_no_wake_up_in_thirty_seconds() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    machine(dir.path());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_pattern_that_the_kernel_keeps_costs_no_wake_up_in_thirty_seconds",
-        ])
-        .env(CHILD, dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let child = Running(child);
-    let pattern = dir.path().join("class/leds/lucid:blue/pattern");
-    let began = std::time::Instant::now();
-    while std::fs::read_to_string(&pattern).unwrap().is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(20), "no pattern was handed over");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    // The threads that wrote the files go away.
-    std::thread::sleep(Duration::from_secs(2));
+    let child = start(dir.path(), false);
     let before = wakeups(child.0.id());
     std::thread::sleep(MEASURED);
     let woken = wakeups(child.0.id()) - before;
     eprintln!("woken {woken} times in {} s", MEASURED.as_secs());
     assert_eq!(woken, 0);
+}
+
+#[test]
+fn lamps_take_less_than_a_mebibyte_of_memory() {
+    let (on, off) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (with, without) = (start(on.path(), false), start(off.path(), true));
+    let (with, without) = (private_kib(with.0.id()), private_kib(without.0.id()));
+    eprintln!("with lamps {with} KiB, without {without} KiB");
+    assert!(with.saturating_sub(without) <= 1024, "{with} {without}");
 }

@@ -117,6 +117,7 @@ async fn a_change_of_state_is_on_the_lamp_within_50_ms() {
         );
     }
     times.sort();
+    eprintln!("changes of state were on the lamp after {times:?}");
     // The published pattern comes after the lamp's. Half of them, since this machine may be busy.
     assert!(times[2] <= Duration::from_millis(50), "{times:?}");
     task.abort();
