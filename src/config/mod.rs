@@ -18,7 +18,7 @@ pub use memory::{EngineMemory, MemoryPlan, PlanError, Share};
 pub use panel::{DayTime, Panel, PanelDriver, reserved};
 pub use role::{EngineKind, Role};
 
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, GIB, MIB, Span};
 
 /// The documented default file, printed by `lucid config default`.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -43,6 +43,8 @@ pub struct Config {
     pub log: Log,
     /// Lights and button.
     pub panel: Panel,
+    /// Volumes of the data pool.
+    pub volume: Volume,
 }
 
 /// `[data]`: read by `lucid volume prepare`, at the start of the board.
@@ -54,6 +56,22 @@ pub struct Data {
     pub disk: String,
     /// The same name once more: what the disk holds may be erased when the pool is made.
     pub erase: String,
+}
+
+/// `[volume]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Volume {
+    /// Quota of a volume that is made without one.
+    pub default_quota: ByteSize,
+    /// Smallest quota.
+    pub min_quota: ByteSize,
+    /// Largest quota.
+    pub max_quota: ByteSize,
+    /// Percent of a quota at which a warning opens.
+    pub warning_percent: u8,
+    /// Percent of a quota at which the alert is critical.
+    pub critical_percent: u8,
 }
 
 /// `[memory]`
@@ -129,6 +147,18 @@ pub struct Log {
     pub burst: u32,
     /// Lines kept in memory for `lucid logs`.
     pub keep: u32,
+}
+
+impl Default for Volume {
+    fn default() -> Self {
+        Self {
+            default_quota: ByteSize(10 * GIB),
+            min_quota: ByteSize(64 * MIB),
+            max_quota: ByteSize(100 * GIB),
+            warning_percent: 80,
+            critical_percent: 90,
+        }
+    }
 }
 
 impl Default for Memory {

@@ -18,6 +18,7 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
     rules.memory(config);
     rules.times(config);
     rules.panel(config);
+    rules.volume(config);
     rules.problems
 }
 
@@ -347,6 +348,44 @@ impl Rules<'_> {
             "panel.night_to",
             &panel.night_to.to_string(),
             "another time than panel.night_from, or both empty",
+        );
+    }
+
+    fn volume(&mut self, config: &Config) {
+        let volume = &config.volume;
+        for (key, size) in [
+            ("volume.min_quota", volume.min_quota),
+            ("volume.max_quota", volume.max_quota),
+        ] {
+            let holds = (16 * MIB..=1 << 40).contains(&size.0);
+            self.require(holds, key, &size.to_string(), "16M to 1T");
+        }
+        self.require(
+            volume.min_quota <= volume.max_quota,
+            "volume.min_quota",
+            &volume.min_quota.to_string(),
+            format!("at most volume.max_quota, {}", volume.max_quota),
+        );
+        self.require(
+            (volume.min_quota..=volume.max_quota).contains(&volume.default_quota),
+            "volume.default_quota",
+            &volume.default_quota.to_string(),
+            format!("{} to {}", volume.min_quota, volume.max_quota),
+        );
+        self.require(
+            (1..=100).contains(&volume.critical_percent),
+            "volume.critical_percent",
+            &volume.critical_percent.to_string(),
+            "1 to 100",
+        );
+        self.require(
+            volume.warning_percent >= 1 && volume.warning_percent < volume.critical_percent,
+            "volume.warning_percent",
+            &volume.warning_percent.to_string(),
+            format!(
+                "1 or more, below volume.critical_percent, {}",
+                volume.critical_percent
+            ),
         );
     }
 

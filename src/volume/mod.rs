@@ -5,18 +5,34 @@
 //! devices hold ([`device`]), decides ([`plan`], pure), grows the data partition ([`partition`]),
 //! makes and mounts the pool, and leaves a report that the supervisor goes by ([`report`]). No
 //! device that holds anything is formatted without its exact name given twice.
+//!
+//! On the pool, volumes are subvolumes with quotas ([`manager`]) and snapshots ([`snapshots`]);
+//! what they are stands in a [`catalog`] on the pool. Where the data lies on no btrfs, a volume is
+//! a directory, and what only btrfs can do is refused by name.
 
+mod btrfs;
+mod catalog;
 mod device;
+mod error;
+mod manager;
+mod name;
 mod partition;
 mod plan;
 mod prepare;
 mod report;
+mod snapshots;
 mod tool;
+mod users;
 
 use std::path::PathBuf;
 
+pub use catalog::{Entry, Schedule};
+pub use error::OpError;
+pub use manager::{Info, Manager, Space};
+pub use name::{Kind, Name, NameError};
 pub use prepare::{Outcome, prepare};
 pub use report::{Fault, Guard, Storage};
+pub use snapshots::{Origin, Snapshot};
 
 use crate::fsx::FsError;
 

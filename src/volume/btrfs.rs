@@ -1,0 +1,226 @@
+//! btrfs, through its own program (btrfs(8)) and sysfs.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
+
+use super::{VolumeError, tool};
+use crate::fsx::{self, FsError};
+
+/// What changes metadata waits for the disk once.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The root directory of a subvolume (btrfs, `BTRFS_FIRST_FREE_OBJECTID`).
+const SUBVOLUME_INODE: u64 = 256;
+
+/// A mounted pool.
+#[derive(Debug, Clone)]
+pub(super) struct Btrfs {
+    uuid: String,
+    sys: PathBuf,
+}
+
+/// What a quota group counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Bytes that the subvolume refers to.
+    pub(super) referenced: u64,
+    /// Bytes that nobody else refers to.
+    pub(super) exclusive: u64,
+    /// Most that it may refer to.
+    pub(super) limit: Option<u64>,
+}
+
+/// Space of one kind in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allocation {
+    pub(super) used: u64,
+    pub(super) total: u64,
+}
+
+fn text(path: &Path) -> Result<String, FsError> {
+    fsx::read_text(path, 4096).map(|text| text.trim().to_owned())
+}
+
+fn number(path: &Path) -> Option<u64> {
+    text(path).ok()?.parse().ok()
+}
+
+impl Btrfs {
+    /// The pool at `root`; the answer tells why there is none.
+    pub(super) fn at(root: &Path) -> Result<Self, String> {
+        let magic = statfs(root).map_err(|errno| format!("not readable: {errno}"))?;
+        if magic.filesystem_type() != BTRFS_SUPER_MAGIC {
+            return Err("another file system".to_owned());
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Err("btrfs, and this user is not root".to_owned());
+        }
+        if !is_subvolume(root) {
+            return Err("a directory of a btrfs file system, not its mount point".to_owned());
+        }
+        let uuid = uuid_of(root).ok_or("btrfs without its directory in /sys/fs/btrfs")?;
+        Ok(Self {
+            sys: Path::new("/sys/fs/btrfs").join(&uuid),
+            uuid,
+        })
+    }
+
+    pub(super) fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    fn run(args: &[&str]) -> Result<tool::Answer, VolumeError> {
+        tool::run("btrfs", args, None, LIMIT)?.success()
+    }
+
+    /// Switches quota groups on; doing it again changes nothing.
+    pub(super) fn enable_quotas(&self, root: &Path) -> Result<(), VolumeError> {
+        if self.sys.join("qgroups").is_dir() {
+            return Ok(());
+        }
+        Self::run(&["quota", "enable", &root.to_string_lossy()]).map(drop)
+    }
+
+    pub(super) fn create(path: &Path) -> Result<(), VolumeError> {
+        Self::run(&["subvolume", "create", &path.to_string_lossy()]).map(drop)
+    }
+
+    /// Removes a subvolume; what it held is freed in the background.
+    pub(super) fn delete(path: &Path) -> Result<(), VolumeError> {
+        // A read-only one is removed all the same.
+        Self::run(&[
+            "subvolume",
+            "delete",
+            "--commit-after",
+            &path.to_string_lossy(),
+        ])
+        .map(drop)
+    }
+
+    pub(super) fn snapshot(from: &Path, to: &Path, read_only: bool) -> Result<(), VolumeError> {
+        let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+        let mut args = vec!["subvolume", "snapshot"];
+        if read_only {
+            args.push("-r");
+        }
+        args.extend([&*from, &*to]);
+        Self::run(&args).map(drop)
+    }
+
+    /// Limits what the subvolume may refer to.
+    pub(super) fn limit(path: &Path, bytes: u64) -> Result<(), VolumeError> {
+        let (bytes, path) = (bytes.to_string(), path.to_string_lossy());
+        Self::run(&["qgroup", "limit", &bytes, &path]).map(drop)
+    }
+
+    /// The number of a subvolume, which its quota group has too.
+    pub(super) fn id(path: &Path) -> Result<u64, VolumeError> {
+        let answer = Self::run(&["inspect-internal", "rootid", &path.to_string_lossy()])?;
+        answer
+            .stdout
+            .trim()
+            .parse()
+            .map_err(|_| answer.unexpected("no number"))
+    }
+
+    /// Reads three small files of the kernel, whatever the volume holds.
+    pub(super) fn usage(&self, id: u64) -> Option<Usage> {
+        let group = self.sys.join(format!("qgroups/0_{id}"));
+        let limit = number(&group.join("max_referenced"));
+        // BTRFS_QGROUP_LIMIT_MAX_RFER (linux/btrfs.h).
+        let limited = number(&group.join("limit_flags")).is_some_and(|flags| flags & 1 != 0);
+        Some(Usage {
+            referenced: number(&group.join("referenced"))?,
+            exclusive: number(&group.join("exclusive"))?,
+            limit: limit.filter(|_| limited),
+        })
+    }
+
+    /// Whether the counts of the quota groups can be trusted.
+    pub(super) fn quotas_are_consistent(&self) -> bool {
+        number(&self.sys.join("qgroups/inconsistent")) != Some(1)
+    }
+
+    /// Counts anew, in the background.
+    pub(super) fn rescan(root: &Path) -> Result<(), VolumeError> {
+        Self::run(&["quota", "rescan", &root.to_string_lossy()]).map(drop)
+    }
+
+    /// Space of metadata, by the kernel's own count.
+    pub(super) fn metadata(&self) -> Option<Allocation> {
+        let dir = self.sys.join("allocation/metadata");
+        Some(Allocation {
+            used: number(&dir.join("bytes_used"))?,
+            total: number(&dir.join("total_bytes"))?,
+        })
+    }
+
+    /// Bytes of the devices that are given to nothing yet.
+    pub(super) fn unallocated(&self) -> Option<u64> {
+        let sectors: u64 = std::fs::read_dir(self.sys.join("devices"))
+            .ok()?
+            .filter_map(|entry| number(&entry.ok()?.path().join("size")))
+            .sum();
+        let given: u64 = ["data", "metadata", "system"]
+            .iter()
+            .filter_map(|kind| number(&self.sys.join(format!("allocation/{kind}/disk_total"))))
+            .sum();
+        // The kernel counts devices in sectors of 512 bytes.
+        Some((sectors * 512).saturating_sub(given))
+    }
+}
+
+/// Whether `path` is the root of a subvolume of btrfs.
+pub(super) fn is_subvolume(path: &Path) -> bool {
+    let magic = statfs(path).map(|stat| stat.filesystem_type());
+    magic.is_ok_and(|magic| magic == BTRFS_SUPER_MAGIC)
+        && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == SUBVOLUME_INODE)
+}
+
+/// The identity of the file system at `root`: that whose directory in sysfs has the mount's device.
+fn uuid_of(root: &Path) -> Option<String> {
+    let mounts = fsx::read_text(Path::new("/proc/self/mountinfo"), 1 << 20).ok()?;
+    let device = source_of(&mounts, root)?;
+    let device = std::fs::canonicalize(&device).ok()?;
+    let name = device.file_name()?;
+    std::fs::read_dir("/sys/fs/btrfs")
+        .ok()?
+        .filter_map(Result::ok)
+        .find(|entry| entry.path().join("devices").join(name).exists())
+        .and_then(|entry| entry.file_name().into_string().ok())
+}
+
+/// The device of the topmost mount at `target` (proc(5): the field after the type of the file
+/// system).
+fn source_of(mountinfo: &str, target: &Path) -> Option<PathBuf> {
+    let target = target.to_string_lossy();
+    mountinfo.lines().rev().find_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        (head.split(' ').nth(4)? == target).then(|| tail.split(' ').nth(1).map(PathBuf::from))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_of_the_topmost_mount_counts() {
+        let mounts = "20 1 0:20 / /data rw - btrfs /dev/sda rw\n\
+                      21 1 0:21 / /data rw - btrfs /dev/sdb rw\n\
+                      22 1 0:22 / /data/x rw - btrfs /dev/sdc rw\n";
+        let source = source_of(mounts, Path::new("/data"));
+        assert_eq!(source.as_deref(), Some(Path::new("/dev/sdb")));
+        assert_eq!(source_of(mounts, Path::new("/other")), None);
+    }
+
+    #[test]
+    fn a_directory_that_is_no_pool_is_told_as_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let reason = Btrfs::at(dir.path()).unwrap_err();
+        assert!(!reason.is_empty());
+        assert!(!is_subvolume(dir.path()) || reason.contains("btrfs"));
+    }
+}

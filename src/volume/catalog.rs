@@ -1,0 +1,129 @@
+//! What volumes there are: one file on the pool itself, so that it moves with the data.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::OpError;
+use super::name::{Kind, Name};
+use crate::fsx::{self, FsError};
+use crate::paths::Paths;
+use crate::units::Span;
+
+/// A catalog is small: a line a volume.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// When snapshots are taken, and how many of them stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Time between two.
+    pub every: Span,
+    /// How many scheduled ones stay.
+    pub keep: u32,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Name, unique.
+    pub name: Name,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Bytes that it may refer to; absent where the pool cannot limit.
+    pub quota: Option<u64>,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Snapshots by time.
+    pub schedule: Option<Schedule>,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Catalog {
+    pub(super) volumes: Vec<Entry>,
+}
+
+/// What is being done, written down before it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "op")]
+pub(super) enum Intent {
+    /// The directory is made; the catalog has it when it is done.
+    Create { name: Name },
+    /// The directory was or will be renamed to `grave` and removed.
+    Delete { name: Name, grave: String },
+    /// `staging` is to take the place of the volume, whose former state then lies in `staging`.
+    Rollback { name: Name, staging: String },
+}
+
+fn file(paths: &Paths) -> PathBuf {
+    paths.system().join("volumes.json")
+}
+
+fn intent_file(paths: &Paths) -> PathBuf {
+    paths.system().join("volume-intent.json")
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &std::path::Path) -> Result<Option<T>, OpError> {
+    match fsx::read_text(path, MAX_BYTES) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
+            OpError::File(FsError::wrap("understand", path)(std::io::Error::other(
+                error,
+            )))
+        }),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write<T: Serialize>(path: &std::path::Path, value: &T) -> Result<(), OpError> {
+    let text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    if let Some(dir) = path.parent() {
+        fsx::create_dir(dir, 0o755)?;
+    }
+    Ok(fsx::write_atomic(path, &text, 0o644)?)
+}
+
+impl Catalog {
+    pub(super) fn load(paths: &Paths) -> Result<Self, OpError> {
+        Ok(read(&file(paths))?.unwrap_or_default())
+    }
+
+    pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {
+        write(&file(paths), self)
+    }
+
+    pub(super) fn get(&self, name: &Name) -> Result<&Entry, OpError> {
+        self.volumes
+            .iter()
+            .find(|entry| entry.name == *name)
+            .ok_or_else(|| OpError::Unknown(name.clone()))
+    }
+
+    pub(super) fn get_mut(&mut self, name: &Name) -> Result<&mut Entry, OpError> {
+        self.volumes
+            .iter_mut()
+            .find(|entry| entry.name == *name)
+            .ok_or_else(|| OpError::Unknown(name.clone()))
+    }
+}
+
+impl Intent {
+    pub(super) fn load(paths: &Paths) -> Result<Option<Self>, OpError> {
+        read(&intent_file(paths))
+    }
+
+    pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {
+        write(&intent_file(paths), self)
+    }
+
+    pub(super) fn done(paths: &Paths) -> Result<(), OpError> {
+        let path = intent_file(paths);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(FsError::wrap("remove", &path)(error).into())
+            }
+            _ => Ok(fsx::sync_dir(&paths.system()).map_err(FsError::wrap("flush", &path))?),
+        }
+    }
+}

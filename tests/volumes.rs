@@ -1,0 +1,382 @@
+//! Volumes on a real btrfs, on loop devices. Needs root, as the tests of this project do.
+
+// Helpers of tests may fail as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lucid::config::Volume as Settings;
+use lucid::paths::Paths;
+use lucid::units::{ByteSize, GIB, MIB, Span};
+use lucid::volume::{Kind, Manager, Name, OpError, Origin, Schedule};
+
+/// A file with a btrfs, mounted as the data directory of an appliance.
+struct Pool {
+    dir: tempfile::TempDir,
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Pool {
+    fn new() -> Self {
+        Self::of(2 * GIB)
+    }
+
+    fn of(bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("disk");
+        std::fs::File::create(&file)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
+        run("mkfs.btrfs", &["-q", file.to_str().unwrap()]);
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let pool = Self { dir };
+        pool.mount();
+        pool
+    }
+
+    fn mount(&self) {
+        let file = self.dir.path().join("disk");
+        let options = ["-o", "loop,noatime", file.to_str().unwrap()];
+        let data = self.data();
+        run("mount", &[&options[..], &[data.to_str().unwrap()]].concat());
+    }
+
+    fn unmount(&self) {
+        let _ = Command::new("umount").arg(self.data()).output();
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn paths(&self) -> Paths {
+        Paths::new(self.dir.path())
+    }
+
+    fn open(&self) -> Manager {
+        Manager::open(&self.paths(), &Settings::default()).unwrap()
+    }
+
+    fn sync(&self) {
+        run(
+            "btrfs",
+            &["filesystem", "sync", self.data().to_str().unwrap()],
+        );
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path)?;
+    let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i * 7 % 251) as u8).collect();
+    for _ in 0..bytes / MIB {
+        file.write_all(&block)?;
+    }
+    file.sync_all()
+}
+
+#[test]
+fn a_volume_is_made_limited_listed_and_deleted() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    let info = manager
+        .create(&name("chunks-a"), Kind::Chunks, Some(100 * MIB))
+        .unwrap();
+    assert_eq!((info.entry.quota, info.state), (Some(100 * MIB), "healthy"));
+    fill(&info.path.join("a"), 40 * MIB).unwrap();
+    // The quota is the kernel's.
+    let full = fill(&info.path.join("b"), 100 * MIB).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(nix::libc::EDQUOT), "{full}");
+    pool.sync();
+    let info = manager.info(&name("chunks-a")).unwrap();
+    assert_eq!(info.state, "critical");
+    assert!(info.used_bytes.unwrap() > 80 * MIB, "{info:?}");
+    // Room again, without a restart of anything.
+    let info = manager.resize(&name("chunks-a"), 300 * MIB).unwrap();
+    assert_eq!(info.entry.quota, Some(300 * MIB));
+    fill(&info.path.join("b"), 100 * MIB).unwrap();
+    pool.sync();
+    let error = manager.resize(&name("chunks-a"), 100 * MIB).unwrap_err();
+    assert!(error.to_string().contains("it holds"), "{error}");
+    assert_eq!(manager.list().len(), 1);
+
+    let error = manager.delete(&name("chunks-a"), None).unwrap_err();
+    assert!(matches!(error, OpError::Confirm { .. }), "{error}");
+    let open = std::fs::File::open(info.path.join("a")).unwrap();
+    let error = manager
+        .delete(&name("chunks-a"), Some("chunks-a"))
+        .unwrap_err();
+    assert!(matches!(error, OpError::InUse { .. }), "{error}");
+    drop(open);
+    manager.delete(&name("chunks-a"), Some("chunks-a")).unwrap();
+    assert!(!info.path.exists() && manager.list().is_empty());
+    assert!(matches!(
+        manager.info(&name("chunks-a")),
+        Err(OpError::Unknown(_))
+    ));
+}
+
+#[test]
+fn sizes_and_names_that_cannot_be_are_refused_with_what_can() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    for (size, part) in [
+        (MIB, "volume.min_quota"),
+        (200 * GIB, "volume.max_quota"),
+        (2 * GIB, "stay outside all quotas"),
+    ] {
+        let error = manager
+            .create(&name("a"), Kind::Logs, Some(size))
+            .unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!pool.data().join("a").exists());
+    }
+    assert!("10X".parse::<ByteSize>().is_err());
+    manager.create(&name("a"), Kind::Logs, None).unwrap();
+    let error = manager.create(&name("a"), Kind::Logs, None).unwrap_err();
+    assert!(matches!(error, OpError::Exists(_)), "{error}");
+    std::fs::create_dir(pool.data().join("foreign")).unwrap();
+    let error = manager
+        .create(&name("foreign"), Kind::Logs, None)
+        .unwrap_err();
+    assert!(matches!(error, OpError::Foreign { .. }), "{error}");
+    assert!(pool.data().join("foreign").is_dir());
+}
+
+#[test]
+fn the_volume_of_a_datastore_is_adopted_and_never_deleted() {
+    let pool = Pool::new();
+    let path = pool.data().join("redis");
+    run("btrfs", &["subvolume", "create", path.to_str().unwrap()]);
+    let manager = pool.open();
+    let info = manager.info(&name("redis")).unwrap();
+    // Two GiB, less the reserve.
+    assert!(info.entry.quota.unwrap() < 2 * GIB - 200 * MIB, "{info:?}");
+    let error = manager.delete(&name("redis"), Some("redis")).unwrap_err();
+    assert!(error.to_string().contains("datastore cache"), "{error}");
+    assert!(path.is_dir());
+}
+
+#[test]
+fn a_rollback_brings_the_old_state_and_keeps_the_new_one() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    let volume = name("blocks");
+    let path = manager
+        .create(&volume, Kind::Blocks, Some(200 * MIB))
+        .unwrap()
+        .path;
+    std::fs::write(path.join("height"), "1").unwrap();
+    let snapshot = manager.snapshot(&volume, Origin::Manual).unwrap();
+    std::fs::write(path.join("height"), "2").unwrap();
+    let kept = manager.rollback(&volume, &snapshot.id).unwrap();
+    assert_eq!(std::fs::read_to_string(path.join("height")).unwrap(), "1");
+    // The quota holds for what took its place.
+    let full = fill(&path.join("big"), 300 * MIB).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(nix::libc::EDQUOT), "{full}");
+    std::fs::remove_file(path.join("big")).unwrap();
+    manager.rollback(&volume, &kept.id).unwrap();
+    assert_eq!(std::fs::read_to_string(path.join("height")).unwrap(), "2");
+    let origins: Vec<_> = manager
+        .snapshots(&volume)
+        .unwrap()
+        .iter()
+        .map(|snapshot| snapshot.origin)
+        .collect();
+    assert_eq!(
+        origins,
+        [Origin::Manual, Origin::Replaced, Origin::Replaced]
+    );
+    // A snapshot cannot be written to.
+    let inside = pool.data().join("snapshots/blocks").join(&snapshot.id);
+    assert!(std::fs::write(inside.join("x"), "x").is_err());
+    let error = manager.rollback(&volume, "../x").unwrap_err();
+    assert!(matches!(error, OpError::NoSnapshot { .. }), "{error}");
+    manager.delete(&volume, Some("blocks")).unwrap();
+    assert!(!pool.data().join("snapshots/blocks").exists());
+}
+
+#[test]
+fn a_schedule_takes_what_is_due_and_keeps_so_many() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    let volume = name("merkle");
+    manager
+        .create(&volume, Kind::Merkle, Some(100 * MIB))
+        .unwrap();
+    let schedule = |every: &str, keep| {
+        let every: Span = every.parse().unwrap();
+        manager.schedule(&volume, Some(Schedule { every, keep }))
+    };
+    schedule("1s", 2).unwrap_err();
+    schedule("1m", 0).unwrap_err();
+    schedule("1m", 2).unwrap();
+    assert_eq!(manager.keep_schedules().len(), 1);
+    // Not due again.
+    assert!(manager.keep_schedules().is_empty());
+    let dir = pool.data().join("snapshots/merkle");
+    for stamp in ["20260101T000000Z", "20260102T000000Z", "20260103T000000Z"] {
+        let to = dir.join(format!("{stamp}-schedule"));
+        let from = pool.data().join("merkle");
+        let paths = [from.to_str().unwrap(), to.to_str().unwrap()];
+        run(
+            "btrfs",
+            &[&["subvolume", "snapshot", "-r"], &paths[..]].concat(),
+        );
+    }
+    manager.snapshot(&volume, Origin::Manual).unwrap();
+    for told in manager.keep_schedules() {
+        assert!(told.unwrap().contains("removed"));
+    }
+    let ids: Vec<_> = manager
+        .snapshots(&volume)
+        .unwrap()
+        .into_iter()
+        .map(|snapshot| snapshot.id)
+        .collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert!(ids[0].starts_with("20260103"), "{ids:?}");
+}
+
+#[test]
+fn what_a_power_cut_left_half_done_is_finished_or_undone() {
+    let pool = Pool::new();
+    {
+        let manager = pool.open();
+        manager
+            .create(&name("logs-a"), Kind::Logs, Some(100 * MIB))
+            .unwrap();
+        manager
+            .create(&name("logs-b"), Kind::Logs, Some(100 * MIB))
+            .unwrap();
+    }
+    let intent = |text: &str| {
+        let file = pool.data().join("system/volume-intent.json");
+        std::fs::write(file, text).unwrap();
+    };
+    let subvolume = |name: &str| {
+        let path = pool.data().join(name);
+        run("btrfs", &["subvolume", "create", path.to_str().unwrap()]);
+    };
+    // Made, and not yet in the catalog.
+    subvolume("half");
+    intent(r#"{"op": "create", "name": "half"}"#);
+    let manager = pool.open();
+    assert!(!pool.data().join("half").exists());
+    assert_eq!(manager.list().len(), 2);
+    // In the catalog, and not yet cleared.
+    intent(r#"{"op": "create", "name": "logs-a"}"#);
+    assert_eq!(pool.open().list().len(), 2);
+    // To be deleted, and not yet renamed.
+    intent(r#"{"op": "delete", "name": "logs-a", "grave": ".deleted-logs-a"}"#);
+    assert_eq!(pool.open().list().len(), 1);
+    assert!(!pool.data().join("logs-a").exists());
+    // Renamed, and not yet removed.
+    std::fs::rename(
+        pool.data().join("logs-b"),
+        pool.data().join(".deleted-logs-b"),
+    )
+    .unwrap();
+    intent(r#"{"op": "delete", "name": "logs-b", "grave": ".deleted-logs-b"}"#);
+    assert!(pool.open().list().is_empty());
+    assert!(!pool.data().join(".deleted-logs-b").exists());
+    // Between the making of the new state and the exchange, or after it.
+    pool.open()
+        .create(&name("logs-c"), Kind::Logs, Some(100 * MIB))
+        .unwrap();
+    subvolume(".rollback-logs-c");
+    intent(r#"{"op": "rollback", "name": "logs-c", "staging": ".rollback-logs-c"}"#);
+    let manager = pool.open();
+    assert!(!pool.data().join(".rollback-logs-c").exists());
+    assert_eq!(manager.info(&name("logs-c")).unwrap().state, "healthy");
+    assert!(!pool.data().join("system/volume-intent.json").exists());
+}
+
+#[test]
+fn quotas_hold_after_the_pool_was_unmounted() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    manager
+        .create(&name("logs"), Kind::Logs, Some(100 * MIB))
+        .unwrap();
+    pool.unmount();
+    pool.mount();
+    let manager = pool.open();
+    let info = manager.info(&name("logs")).unwrap();
+    fill(&info.path.join("a"), 200 * MIB).unwrap_err();
+}
+
+#[test]
+fn the_second_operation_on_a_volume_is_told_of_the_first() {
+    let pool = Pool::new();
+    let manager = pool.open();
+    let volume = name("logs");
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| manager.create(&volume, Kind::Logs, Some(100 * MIB))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let done = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(done, 1, "{results:?}");
+    for result in results.into_iter().filter_map(Result::err) {
+        assert!(
+            matches!(result, OpError::Busy { .. } | OpError::Exists(_)),
+            "{result}"
+        );
+    }
+    assert_eq!(manager.list().len(), 1);
+}
+
+#[test]
+fn where_there_is_no_btrfs_a_volume_is_a_directory_and_the_rest_is_refused_by_name() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    let manager = Manager::open(&Paths::new(dir.path()), &Settings::default()).unwrap();
+    let volume = name("logs");
+    let info = manager.create(&volume, Kind::Logs, None).unwrap();
+    assert_eq!((info.entry.quota, info.used_bytes), (None, None));
+    for (error, what) in [
+        (manager.resize(&volume, GIB).unwrap_err(), "a quota"),
+        (
+            manager.snapshot(&volume, Origin::Manual).unwrap_err(),
+            "a snapshot",
+        ),
+        (manager.rollback(&volume, "x").unwrap_err(), "a rollback"),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains(what) && text.contains("btrfs"), "{text}");
+    }
+    manager.delete(&volume, Some("logs")).unwrap();
+    assert!(!info.path.exists());
+}
