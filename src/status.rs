@@ -172,8 +172,14 @@ pub struct Volume {
     pub quota_bytes: Option<u64>,
     /// Share of the quota, or of the file system where there is none.
     pub percent: Option<f64>,
-    /// Whether it is a mount of its own.
+    /// Whether it is there, on the pool where there is one.
     pub mounted: bool,
+    /// Bytes a day, by regression over two weeks; absent where too little is known.
+    #[serde(default)]
+    pub growth_bytes_per_day: Option<f64>,
+    /// Seconds until its quota is full; absent where it does not grow.
+    #[serde(default)]
+    pub full_in_seconds: Option<u64>,
 }
 
 /// Backups; all absent until a backup ran.

@@ -8,104 +8,22 @@
     clippy::disallowed_methods
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
+use common::pool::{Pool, fill, name, run};
 use lucid::config::Volume as Settings;
 use lucid::paths::Paths;
 use lucid::units::{ByteSize, GIB, MIB, Span};
-use lucid::volume::{Kind, Manager, Name, OpError, Origin, Schedule};
+use lucid::volume::{Kind, Manager, OpError, Origin, Schedule};
 
-/// A file with a btrfs, mounted as the data directory of an appliance.
-struct Pool {
-    dir: tempfile::TempDir,
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-impl Pool {
-    fn new() -> Self {
-        Self::of(2 * GIB)
-    }
-
-    fn of(bytes: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("disk");
-        std::fs::File::create(&file)
-            .unwrap()
-            .set_len(bytes)
-            .unwrap();
-        run("mkfs.btrfs", &["-q", file.to_str().unwrap()]);
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let pool = Self { dir };
-        pool.mount();
-        pool
-    }
-
-    fn mount(&self) {
-        let file = self.dir.path().join("disk");
-        let options = ["-o", "loop,noatime", file.to_str().unwrap()];
-        let data = self.data();
-        run("mount", &[&options[..], &[data.to_str().unwrap()]].concat());
-    }
-
-    fn unmount(&self) {
-        let _ = Command::new("umount").arg(self.data()).output();
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    fn paths(&self) -> Paths {
-        Paths::new(self.dir.path())
-    }
-
-    fn open(&self) -> Manager {
-        Manager::open(&self.paths(), &Settings::default()).unwrap()
-    }
-
-    fn sync(&self) {
-        run(
-            "btrfs",
-            &["filesystem", "sync", self.data().to_str().unwrap()],
-        );
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.unmount();
-    }
-}
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
-
-fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::File::create(path)?;
-    let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i * 7 % 251) as u8).collect();
-    for _ in 0..bytes / MIB {
-        file.write_all(&block)?;
-    }
-    file.sync_all()
+fn open(pool: &Pool) -> Manager {
+    Manager::open(&pool.paths(), &Settings::default()).unwrap()
 }
 
 #[test]
 fn a_volume_is_made_limited_listed_and_deleted() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     let info = manager
         .create(&name("chunks-a"), Kind::Chunks, Some(100 * MIB))
         .unwrap();
@@ -146,7 +64,7 @@ fn a_volume_is_made_limited_listed_and_deleted() {
 #[test]
 fn sizes_and_names_that_cannot_be_are_refused_with_what_can() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     for (size, part) in [
         (MIB, "volume.min_quota"),
         (200 * GIB, "volume.max_quota"),
@@ -175,7 +93,7 @@ fn the_volume_of_a_datastore_is_adopted_and_never_deleted() {
     let pool = Pool::new();
     let path = pool.data().join("redis");
     run("btrfs", &["subvolume", "create", path.to_str().unwrap()]);
-    let manager = pool.open();
+    let manager = open(&pool);
     let info = manager.info(&name("redis")).unwrap();
     // Two GiB, less the reserve.
     assert!(info.entry.quota.unwrap() < 2 * GIB - 200 * MIB, "{info:?}");
@@ -187,7 +105,7 @@ fn the_volume_of_a_datastore_is_adopted_and_never_deleted() {
 #[test]
 fn a_rollback_brings_the_old_state_and_keeps_the_new_one() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     let volume = name("blocks");
     let path = manager
         .create(&volume, Kind::Blocks, Some(200 * MIB))
@@ -226,7 +144,7 @@ fn a_rollback_brings_the_old_state_and_keeps_the_new_one() {
 #[test]
 fn a_schedule_takes_what_is_due_and_keeps_so_many() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     let volume = name("merkle");
     manager
         .create(&volume, Kind::Merkle, Some(100 * MIB))
@@ -269,7 +187,7 @@ fn a_schedule_takes_what_is_due_and_keeps_so_many() {
 fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     let pool = Pool::new();
     {
-        let manager = pool.open();
+        let manager = open(&pool);
         manager
             .create(&name("logs-a"), Kind::Logs, Some(100 * MIB))
             .unwrap();
@@ -288,15 +206,15 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     // Made, and not yet in the catalog.
     subvolume("half");
     intent(r#"{"op": "create", "name": "half"}"#);
-    let manager = pool.open();
+    let manager = open(&pool);
     assert!(!pool.data().join("half").exists());
     assert_eq!(manager.list().len(), 2);
     // In the catalog, and not yet cleared.
     intent(r#"{"op": "create", "name": "logs-a"}"#);
-    assert_eq!(pool.open().list().len(), 2);
+    assert_eq!(open(&pool).list().len(), 2);
     // To be deleted, and not yet renamed.
     intent(r#"{"op": "delete", "name": "logs-a", "grave": ".deleted-logs-a"}"#);
-    assert_eq!(pool.open().list().len(), 1);
+    assert_eq!(open(&pool).list().len(), 1);
     assert!(!pool.data().join("logs-a").exists());
     // Renamed, and not yet removed.
     std::fs::rename(
@@ -305,15 +223,15 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     )
     .unwrap();
     intent(r#"{"op": "delete", "name": "logs-b", "grave": ".deleted-logs-b"}"#);
-    assert!(pool.open().list().is_empty());
+    assert!(open(&pool).list().is_empty());
     assert!(!pool.data().join(".deleted-logs-b").exists());
     // Between the making of the new state and the exchange, or after it.
-    pool.open()
+    open(&pool)
         .create(&name("logs-c"), Kind::Logs, Some(100 * MIB))
         .unwrap();
     subvolume(".rollback-logs-c");
     intent(r#"{"op": "rollback", "name": "logs-c", "staging": ".rollback-logs-c"}"#);
-    let manager = pool.open();
+    let manager = open(&pool);
     assert!(!pool.data().join(".rollback-logs-c").exists());
     assert_eq!(manager.info(&name("logs-c")).unwrap().state, "healthy");
     assert!(!pool.data().join("system/volume-intent.json").exists());
@@ -322,13 +240,13 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
 #[test]
 fn quotas_hold_after_the_pool_was_unmounted() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     manager
         .create(&name("logs"), Kind::Logs, Some(100 * MIB))
         .unwrap();
     pool.unmount();
     pool.mount();
-    let manager = pool.open();
+    let manager = open(&pool);
     let info = manager.info(&name("logs")).unwrap();
     fill(&info.path.join("a"), 200 * MIB).unwrap_err();
 }
@@ -336,7 +254,7 @@ fn quotas_hold_after_the_pool_was_unmounted() {
 #[test]
 fn the_second_operation_on_a_volume_is_told_of_the_first() {
     let pool = Pool::new();
-    let manager = pool.open();
+    let manager = open(&pool);
     let volume = name("logs");
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)

@@ -16,6 +16,9 @@ use crate::status::Status;
 /// Longer than the longest that the daemon takes to answer.
 const LIMIT: Duration = Duration::from_secs(40);
 
+/// A change of a volume whose datastore is stopped and started for it.
+const LONG_LIMIT: Duration = Duration::from_secs(300);
+
 /// Why the supervisor did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -83,6 +86,10 @@ impl Client {
             request = request.timeout(limit);
         }
         let response = request.send().await.map_err(|error| self.explain(&error))?;
+        Self::judge(path, response).await
+    }
+
+    async fn judge(path: &str, response: Response) -> Result<Response, ClientError> {
         if response.status().is_success() {
             return Ok(response);
         }
@@ -141,6 +148,35 @@ impl Client {
     ) -> Result<(), ClientError> {
         let response = self.call(Method::GET, "/status?follow=true", None).await?;
         self.lines(response, each).await
+    }
+
+    /// A request with or without a body; the answer is JSON, or nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, ClientError> {
+        let mut request = self
+            .http
+            .request(method, format!("http://lucid{BASE}{path}"))
+            .timeout(LONG_LIMIT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        let response = Self::judge(path, response).await?;
+        let text = response
+            .text()
+            .await
+            .map_err(|error| self.explain(&error))?;
+        if text.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| ClientError::Answer(error.to_string()))
     }
 
     /// `test`, or `identify?seconds=N`.

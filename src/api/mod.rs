@@ -4,6 +4,7 @@
 //! network.
 
 mod client;
+mod volumes;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ impl From<CommandError> for Failure {
         let (status, code) = match error {
             CommandError::NotEnabled(_) => (StatusCode::NOT_FOUND, "LUCID_ERR_NOT_ENABLED"),
             CommandError::Ending(_) => (StatusCode::SERVICE_UNAVAILABLE, "LUCID_ERR_STOPPING"),
+            CommandError::NotFound(_) => (StatusCode::NOT_FOUND, "LUCID_ERR_NOT_FOUND"),
+            CommandError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "LUCID_ERR_VALIDATION"),
             CommandError::Refused(_) => (StatusCode::CONFLICT, "LUCID_ERR_REFUSED"),
             CommandError::Config(_) => (StatusCode::UNPROCESSABLE_ENTITY, "LUCID_ERR_CONFIG"),
         };
@@ -120,6 +123,7 @@ pub async fn serve(
         .route("/datastores/{name}/{action}", post(act))
         .route("/datastores/{name}/logs", get(logs))
         .route("/datastores/{name}/credentials/rotate", post(rotate))
+        .merge(volumes::router())
         .with_state(App { handle, panel });
     axum::serve(listener, Router::new().nest(BASE, router)).await
 }

@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Role;
 use crate::panel::Pattern;
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
+use crate::volume::{Kind, Name};
 
 /// The database appliance: a document store, a cache and search, supervised, tuned and visible.
 ///
@@ -82,7 +83,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: SchemaCommand,
     },
-    /// The data pool
+    /// The data pool and its volumes
     Volume {
         #[command(subcommand)]
         command: VolumeCommand,
@@ -225,10 +226,115 @@ pub(super) enum SchemaPart {
     Search,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum VolumeCommand {
     /// Mount the data pool; the first start of a board makes it
     Prepare,
+    /// One line a volume
+    List,
+    /// Make a volume
+    Create {
+        /// Name: a-z, 0-9 and -
+        name: Name,
+        /// What it holds: mongodb, redis, elasticsearch, sessions, chunks, merkle, blocks, logs or backups
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Kind,
+        /// Quota, such as 10G; volume.default_quota when left out
+        #[arg(long, value_name = "SIZE")]
+        size: Option<ByteSize>,
+    },
+    /// Everything about one volume
+    Info {
+        /// Volume
+        name: Name,
+    },
+    /// What it uses, how it grows, and when it will be full
+    Usage {
+        /// Volume
+        name: Name,
+    },
+    /// Change a quota
+    Resize {
+        /// Volume
+        name: Name,
+        /// New quota, such as 20G
+        size: ByteSize,
+    },
+    /// Delete a volume and its snapshots
+    Delete {
+        /// Volume
+        name: Name,
+        /// The name once more
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    /// Snapshots: list, take, delete, schedule
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
+    /// Put a snapshot in the place of a volume; the state it replaces is kept as a snapshot
+    Rollback {
+        /// Volume
+        name: Name,
+        /// Snapshot, as `snapshot list` shows it
+        snapshot: String,
+        /// The name of the volume once more
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    /// Remove files by age and name from volumes of logs, chunks and backups
+    Cleanup {
+        /// Volume
+        name: Name,
+        /// Unchanged for this time, such as 30d
+        #[arg(long, value_name = "TIME")]
+        older_than: Option<Span>,
+        /// Name of the files, with * and ?
+        #[arg(long, value_name = "PATTERN")]
+        pattern: Option<String>,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum SnapshotCommand {
+    /// Snapshots of a volume, oldest first
+    List {
+        /// Volume
+        name: Name,
+    },
+    /// Take one, of what the disk has at this moment
+    Take {
+        /// Volume
+        name: Name,
+        /// Let the datastore flush first, so that it needs no recovery from it
+        #[arg(long)]
+        quiesce: bool,
+    },
+    /// Delete one
+    Delete {
+        /// Volume
+        name: Name,
+        /// Snapshot, as `list` shows it
+        snapshot: String,
+    },
+    /// Take them by time and keep so many
+    Schedule {
+        /// Volume
+        name: Name,
+        /// Time between two, such as 1h
+        #[arg(long, value_name = "TIME", required_unless_present = "off")]
+        every: Option<Span>,
+        /// How many scheduled ones stay
+        #[arg(long, default_value_t = 24)]
+        keep: u32,
+        /// End the schedule
+        #[arg(long)]
+        off: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -168,6 +168,7 @@ fn run(args: Args) -> Result<Done, CliError> {
         Command::Volume {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),
+        Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
         Command::Panel { command } => {
             panel::run(&paths, args.config.as_deref(), &command, &mut out)
         }

@@ -89,7 +89,12 @@ fn view(status: &Status, since: Duration, out: &Out) -> String {
             .volumes
             .iter()
             .map(|volume| match volume.percent {
-                Some(percent) => format!("{} {percent} % of its disk", volume.name),
+                Some(percent) => match volume.quota_bytes {
+                    Some(quota) => {
+                        format!("{} {percent} % of {}", volume.name, human_bytes(quota))
+                    }
+                    None => format!("{} {percent} % of its disk", volume.name),
+                },
                 None => format!("{} {}", volume.name, volume.state),
             })
             .collect();

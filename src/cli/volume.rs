@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::args::{SnapshotCommand, VolumeCommand};
 use super::output::Out;
 use super::{CliError, Done};
+use crate::api::Client;
 use crate::config::Config;
 use crate::paths::Paths;
+use crate::units::human_bytes;
 use crate::volume::{self, Outcome};
 
 pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Result<Done, CliError> {
@@ -33,5 +39,196 @@ pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Resu
             }
             Ok(Done::Well)
         }
+    }
+}
+
+/// Commands for a running appliance.
+pub(super) async fn run(
+    paths: &Paths,
+    command: VolumeCommand,
+    out: &mut Out,
+) -> Result<Done, CliError> {
+    let client = Client::new(paths)?;
+    let (method, path, body) = request(&command);
+    let answer = client.request(method, &path, body.as_ref()).await?;
+    if out.json(&answer)? {
+        return Ok(Done::Well);
+    }
+    match &command {
+        VolumeCommand::List => {
+            for volume in answer.as_array().into_iter().flatten() {
+                out.line(&line(volume))?;
+            }
+        }
+        VolumeCommand::Snapshot {
+            command: SnapshotCommand::List { .. },
+        } => {
+            for snapshot in answer.as_array().into_iter().flatten() {
+                let text = |key: &str| snapshot[key].as_str().unwrap_or_default();
+                out.line(&format!(
+                    "{:<32} {}  {}",
+                    text("id"),
+                    text("taken"),
+                    text("origin")
+                ))?;
+            }
+        }
+        VolumeCommand::Snapshot {
+            command: SnapshotCommand::Take { .. },
+        } => out.line(answer["id"].as_str().unwrap_or_default())?,
+        VolumeCommand::Rollback { name, snapshot, .. } => out.line(&format!(
+            "volume {name} is as in {snapshot}; what it replaced is kept as {}",
+            answer["id"].as_str().unwrap_or_default()
+        ))?,
+        VolumeCommand::Cleanup { name, dry_run, .. } => out.line(&format!(
+            "{} of volume {name}: {} files with {}{}",
+            if *dry_run { "to be removed" } else { "removed" },
+            answer["files"],
+            human_bytes(answer["bytes"].as_u64().unwrap_or(0)),
+            match answer["failed"].as_u64() {
+                Some(failed) if failed > 0 => format!("; {failed} could not be"),
+                _ => String::new(),
+            }
+        ))?,
+        VolumeCommand::Delete { name, .. } => {
+            out.line(&format!("volume {name} and its snapshots are deleted"))?;
+        }
+        VolumeCommand::Snapshot {
+            command: SnapshotCommand::Delete { name, snapshot },
+        } => out.line(&format!("snapshot {snapshot} of volume {name} is deleted"))?,
+        VolumeCommand::Usage { .. } => {
+            out.line(&line(&answer))?;
+            out.line(&growth(&answer))?;
+        }
+        _ => out.line(&line(&answer))?,
+    }
+    Ok(Done::Well)
+}
+
+fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
+    let get = |path: String| (Method::GET, path, None);
+    let post = |path: String, body: Value| (Method::POST, path, Some(body));
+    match command {
+        // Done before there is a supervisor.
+        VolumeCommand::Prepare | VolumeCommand::List => get("/volumes".to_owned()),
+        VolumeCommand::Create { name, kind, size } => post(
+            "/volumes".to_owned(),
+            json!({ "name": name, "type": kind, "size": size }),
+        ),
+        VolumeCommand::Info { name } => get(format!("/volumes/{name}")),
+        VolumeCommand::Usage { name } => get(format!("/volumes/{name}/usage")),
+        VolumeCommand::Resize { name, size } => {
+            post(format!("/volumes/{name}/resize"), json!({ "size": size }))
+        }
+        VolumeCommand::Delete { name, confirm } => {
+            let confirm = confirm.as_deref().map_or_else(String::new, |confirm| {
+                format!("?confirm={}", encoded(confirm))
+            });
+            (Method::DELETE, format!("/volumes/{name}{confirm}"), None)
+        }
+        VolumeCommand::Rollback {
+            name,
+            snapshot,
+            confirm,
+        } => post(
+            format!("/volumes/{name}/rollback"),
+            json!({ "snapshot": snapshot, "confirm": confirm }),
+        ),
+        VolumeCommand::Cleanup {
+            name,
+            older_than,
+            pattern,
+            dry_run,
+        } => post(
+            format!("/volumes/{name}/cleanup"),
+            json!({
+                "older_than_seconds": older_than.map(|age| age.0.as_secs()),
+                "pattern": pattern,
+                "dry_run": dry_run,
+            }),
+        ),
+        VolumeCommand::Snapshot { command } => match command {
+            SnapshotCommand::List { name } => get(format!("/volumes/{name}/snapshots")),
+            SnapshotCommand::Take { name, quiesce } => (
+                Method::POST,
+                format!("/volumes/{name}/snapshots?quiesce={quiesce}"),
+                None,
+            ),
+            SnapshotCommand::Delete { name, snapshot } => (
+                Method::DELETE,
+                format!("/volumes/{name}/snapshots/{}", encoded(snapshot)),
+                None,
+            ),
+            SnapshotCommand::Schedule {
+                name,
+                every,
+                keep,
+                off,
+            } => {
+                let path = format!("/volumes/{name}/schedule");
+                match every.filter(|_| !off) {
+                    Some(every) => post(path, json!({ "every": every, "keep": keep })),
+                    None => (Method::DELETE, path, None),
+                }
+            }
+        },
+    }
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn line(volume: &Value) -> String {
+    let bytes = |key: &str| {
+        volume[key]
+            .as_u64()
+            .map_or_else(|| "-".to_owned(), human_bytes)
+    };
+    let quota = volume.get("quota").or_else(|| volume.get("quota_bytes"));
+    let quota = quota
+        .and_then(Value::as_u64)
+        .map_or_else(|| "no quota".to_owned(), human_bytes);
+    let percent = volume["percent"]
+        .as_f64()
+        .map_or_else(String::new, |percent| format!("{percent} %"));
+    let text = |key: &str| volume[key].as_str().unwrap_or_default();
+    format!(
+        "{:<20} {:<14} {:<9} {:>12} of {:<12} {percent:>7}  {}",
+        text("name"),
+        text("type"),
+        text("state"),
+        bytes("used_bytes"),
+        quota,
+        text("path")
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn growth(usage: &Value) -> String {
+    let rate = |key: &str, span: &str| {
+        usage[key].as_f64().map(|rate| {
+            let sign = if rate < 0.0 { "-" } else { "+" };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let bytes = rate.abs() as u64;
+            format!("{sign}{} {span}", human_bytes(bytes))
+        })
+    };
+    let rates: Vec<_> = [
+        rate("bytes_per_hour", "an hour"),
+        rate("bytes_per_day", "a day"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let full = match usage["full_in_seconds"].as_u64() {
+        Some(seconds) => format!("; full in {} h {} min", seconds / 3600, seconds / 60 % 60),
+        None => String::new(),
+    };
+    if rates.is_empty() {
+        "  growth is not known yet".to_owned()
+    } else {
+        format!("  {}{full}", rates.join(", "))
     }
 }

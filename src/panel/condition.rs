@@ -125,6 +125,8 @@ mod tests {
             quota_bytes: None,
             percent: None,
             mounted: true,
+            growth_bytes_per_day: None,
+            full_in_seconds: None,
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::datastore::{Command, Handle as DatastoreHandle};
 use super::output::Lines;
 use super::setup::SetupError;
+use super::volumes::Volumes;
 use crate::config::Role;
 use crate::status::StatusHub;
 
@@ -34,6 +35,12 @@ pub enum CommandError {
     /// The engine or a file refused.
     #[error("{0}")]
     Refused(String),
+    /// No such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// A value that cannot be, or a confirmation that is missing.
+    #[error("{0}")]
+    Invalid(String),
     /// The changed configuration is not valid; the running one stays.
     #[error("the running configuration stays: {0}")]
     Config(#[from] SetupError),
@@ -50,6 +57,7 @@ pub struct Handle {
     pub(super) reload: mpsc::Sender<oneshot::Sender<Result<(), SetupError>>>,
     /// Asks the supervisor to stop.
     pub(super) end: Arc<Notify>,
+    pub(super) volumes: Volumes,
 }
 
 impl Handle {
@@ -79,6 +87,10 @@ impl Handle {
             Action::Stop => Command::Stop,
             Action::Restart => Command::Restart,
         };
+        self.tell(role, command).await
+    }
+
+    pub(super) async fn tell(&self, role: Role, command: Command) -> Result<(), CommandError> {
         let datastore = self.datastore(role)?;
         datastore
             .commands

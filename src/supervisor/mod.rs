@@ -27,10 +27,12 @@ mod setup;
 mod signals;
 mod storage;
 mod view;
+mod volumes;
 mod watch;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -53,6 +55,10 @@ use datastore::{Actor, Command};
 use handle::Datastores;
 use hardware_watchdog::HardwareWatchdog;
 use registry::Registry;
+use volumes::Volumes;
+
+/// Opening the volumes of a pool that answers.
+const VOLUMES_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +115,7 @@ impl Supervisor {
             datastores: Arc::clone(&datastores),
             reload,
             end: Arc::new(Notify::new()),
+            volumes: Volumes::new(&plan.paths, &plan.config.volume),
         };
         Self {
             plan: Arc::new(plan),
@@ -183,6 +190,7 @@ impl Supervisor {
             .enabled()
             .map(|common| common.role)
             .collect();
+        self.prepare_volumes(&roles).await;
         if rescue {
             rescue::enter(&self.hub, &self.registry, &roles).await;
         }
@@ -193,6 +201,7 @@ impl Supervisor {
             self.hub.clone(),
             self.plan.paths.clone(),
             self.board_root.clone(),
+            self.handle.volumes.clone(),
         ));
         helpers.spawn(storage::run(
             self.hub.clone(),
@@ -234,6 +243,18 @@ impl Supervisor {
                 .await;
         }
         Ok(ended)
+    }
+
+    /// A volume that cannot be made keeps no engine from starting on a directory: what is wrong
+    /// shows in the status, by the look that follows.
+    async fn prepare_volumes(&self, roles: &[Role]) {
+        let (volumes, roles) = (self.handle.volumes.clone(), roles.to_vec());
+        let prepared = tokio::task::spawn_blocking(move || volumes.prepare(&roles));
+        match timeout(VOLUMES_LIMIT, prepared).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(problem))) => tracing::warn!("volumes: {problem}"),
+            _ => tracing::error!("volumes: the data pool does not answer"),
+        }
     }
 
     fn start(&mut self, role: Role) {

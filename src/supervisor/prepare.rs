@@ -20,8 +20,8 @@ use crate::config::{Config, EngineKind, EngineMemory, MemoryPlan, Role};
 use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, Version};
 use crate::fsx;
 use crate::paths::Paths;
-use crate::units::{MIB, human_bytes};
-use crate::volume::Guard;
+use crate::units::{ByteSize, MIB, human_bytes};
+use crate::volume::{Guard, room};
 
 /// One valid configuration with all that follows from it; shared by all datastores.
 #[derive(Debug)]
@@ -425,6 +425,24 @@ fn space(context: &Context) -> Result<(), Blocked> {
                 human_bytes(least)
             ),
             "free space or enlarge the file system; the datastore then starts by itself",
+        ));
+    }
+    let data = dir.parent().unwrap_or(dir);
+    if let Some((left, quota)) = room(data, dir).filter(|(left, _)| *left < least) {
+        let volume = context.role.volume();
+        return Err(Blocked::new(
+            format!(
+                "volume {volume} is full: {} are left of its quota of {}, {} needs {} to start and \
+                 recover",
+                human_bytes(left),
+                human_bytes(quota),
+                context.role,
+                human_bytes(least)
+            ),
+            format!(
+                "enlarge it: lucid volume resize {volume} {}; the datastore then starts by itself",
+                ByteSize(quota.saturating_mul(2))
+            ),
         ));
     }
     Ok(())

@@ -7,11 +7,13 @@ use nix::sys::statvfs::statvfs;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::signals::{self, Alarm};
+use super::volumes::{self, Volumes};
 use crate::board::Signals;
-use crate::config::Role;
+use crate::config::{Role, Volume as Settings};
 use crate::journal::{self, Event};
 use crate::paths::Paths;
 use crate::status::{Alert, Severity, StatusHub, Volume};
+use crate::units::{ByteSize, human_bytes};
 
 /// Signals, space and clock change slowly; one wake-up looks at all of them.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -20,16 +22,41 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// A step of the wall clock below this is ordinary slewing by a time daemon.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// Shares of a full file system that open an alert, and how far below one it closes.
-const WARNING_PERCENT: f64 = 80.0;
-const CRITICAL_PERCENT: f64 = 90.0;
+#[derive(Debug, Clone, Copy)]
+struct Thresholds {
+    warning: f64,
+    critical: f64,
+}
+
+impl From<&Settings> for Thresholds {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            warning: settings.warning_percent.into(),
+            critical: settings.critical_percent.into(),
+        }
+    }
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self::from(&Settings::default())
+    }
+}
+
 const HYSTERESIS_PERCENT: f64 = 2.0;
 
-/// Looks every ten seconds until dropped, at the volumes of the enabled datastores.
-pub(super) async fn run(hub: StatusHub, paths: Paths, board_root: Option<PathBuf>) {
+/// Looks every ten seconds until dropped, at volumes, clock and board.
+pub(super) async fn run(
+    hub: StatusHub,
+    paths: Paths,
+    board_root: Option<PathBuf>,
+    volumes: Volumes,
+) {
     let mut ticks = interval_at(Instant::now() + FIRST_LOOK, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = Clock::now();
     let data = paths.data();
+    let thresholds = Thresholds::from(volumes.settings());
     let mut alarm = board_root.as_deref().and_then(Alarm::open);
     loop {
         tokio::select! {
@@ -50,22 +77,33 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, board_root: Option<PathBuf
         let known = hub.snapshot().datastores;
         let enabled = |role: &Role| known.iter().any(|d| d.name == role.name());
         let roles: Vec<Role> = Role::ALL.into_iter().filter(enabled).collect();
-        for gone in Role::ALL.iter().filter(|role| !enabled(role)) {
-            hub.clear(&format!("space:{}", gone.volume()));
-        }
         // A file system that hangs must not stop the runtime.
+        let (look_hub, looked) = (hub.clone(), volumes.clone());
         let look = tokio::task::spawn_blocking(move || {
-            let volumes = roles
-                .iter()
-                .map(|role| volume(&paths, *role))
-                .collect::<Vec<_>>();
-            (volumes, root.map(|root| Signals::read(&root)))
+            let known = looked.look(&look_hub);
+            let mut all: Vec<Volume> = known.iter().map(volumes::shown).collect();
+            // Directories of datastores that are no volumes: an earlier layout, or no pool.
+            for role in roles {
+                if !all.iter().any(|volume| volume.name == role.volume()) {
+                    all.push(volume(&paths, role));
+                }
+            }
+            looked.look_at_pool(&look_hub);
+            looked.keep_schedules();
+            (all, root.map(|root| Signals::read(&root)))
         });
         let Ok((volumes, signals)) = look.await else {
             continue;
         };
         for volume in &volumes {
-            space_alert(&hub, volume);
+            space_alert(&hub, volume, &thresholds);
+        }
+        let gone = |alert: &Alert| {
+            let name = alert.id.strip_prefix("space:");
+            name.is_some_and(|name| !volumes.iter().any(|volume| volume.name == name))
+        };
+        for alert in hub.snapshot().alerts.into_iter().filter(gone) {
+            hub.clear(&alert.id);
         }
         hub.update(|status| status.volumes = volumes);
         if signals.is_some_and(|signals| signals::publish(&hub, &signals)) {
@@ -95,8 +133,8 @@ fn volume(paths: &Paths, role: Role) -> Volume {
     });
     let state = match percent {
         None => "missing",
-        Some(percent) if percent >= CRITICAL_PERCENT => "critical",
-        Some(percent) if percent >= WARNING_PERCENT => "warning",
+        Some(percent) if percent >= Thresholds::default().critical => "critical",
+        Some(percent) if percent >= Thresholds::default().warning => "warning",
         Some(_) => "healthy",
     };
     Volume {
@@ -107,6 +145,8 @@ fn volume(paths: &Paths, role: Role) -> Volume {
         quota_bytes: None,
         percent,
         mounted: is_mount(&path),
+        growth_bytes_per_day: None,
+        full_in_seconds: None,
     }
 }
 
@@ -118,7 +158,7 @@ fn is_mount(path: &std::path::Path) -> bool {
         .is_some_and(|parent| device(parent) != device(path))
 }
 
-fn space_alert(hub: &StatusHub, volume: &Volume) {
+fn space_alert(hub: &StatusHub, volume: &Volume, thresholds: &Thresholds) {
     let id = format!("space:{}", volume.name);
     let Some(percent) = volume.percent else {
         return;
@@ -133,7 +173,7 @@ fn space_alert(hub: &StatusHub, volume: &Volume) {
     } else {
         0.0
     };
-    if percent < WARNING_PERCENT - margin {
+    if percent < thresholds.warning - margin {
         if hub.clear(&id) {
             journal::emit(
                 Event::AlertCleared,
@@ -143,8 +183,9 @@ fn space_alert(hub: &StatusHub, volume: &Volume) {
         }
         return;
     }
-    let severity = if percent >= CRITICAL_PERCENT - margin && percent >= WARNING_PERCENT {
-        if percent >= CRITICAL_PERCENT || open.is_some_and(|a| a.severity == Severity::Critical) {
+    let severity = if percent >= thresholds.critical - margin && percent >= thresholds.warning {
+        if percent >= thresholds.critical || open.is_some_and(|a| a.severity == Severity::Critical)
+        {
             Severity::Critical
         } else {
             Severity::Warning
@@ -152,12 +193,33 @@ fn space_alert(hub: &StatusHub, volume: &Volume) {
     } else {
         Severity::Warning
     };
-    let message = format!(
-        "the file system of volume {} is {percent} % full",
-        volume.name
-    );
-    let action = "delete what is not needed, or enlarge the file system";
-    if hub.raise(Alert::new(id, severity, &volume.name, &message, action)) {
+    let (message, action) = match volume.quota_bytes {
+        Some(quota) => {
+            let forecast = volume.full_in_seconds.map_or_else(String::new, |seconds| {
+                format!("; at this rate it is full in {} h", seconds / 3600)
+            });
+            (
+                format!(
+                    "volume {} uses {percent} % of its quota of {}{forecast}",
+                    volume.name,
+                    human_bytes(quota)
+                ),
+                format!(
+                    "delete what is not needed, or enlarge it: lucid volume resize {} {}",
+                    volume.name,
+                    ByteSize(quota.saturating_mul(2))
+                ),
+            )
+        }
+        None => (
+            format!(
+                "the file system of volume {} is {percent} % full",
+                volume.name
+            ),
+            "delete what is not needed, or enlarge the file system".to_owned(),
+        ),
+    };
+    if hub.raise(Alert::new(id, severity, &volume.name, &message, &action)) {
         journal::emit(
             Event::AlertRaised,
             &volume.name,
@@ -257,8 +319,10 @@ mod tests {
                 quota_bytes: None,
                 percent: Some(percent),
                 mounted: false,
+                growth_bytes_per_day: None,
+                full_in_seconds: None,
             };
-            space_alert(&hub, &volume);
+            space_alert(&hub, &volume, &Thresholds::default());
             hub.snapshot().alerts.first().map(|alert| alert.severity)
         };
         assert_eq!(severity(79.9), None);

@@ -17,7 +17,6 @@ const SUBVOLUME_INODE: u64 = 256;
 /// A mounted pool.
 #[derive(Debug, Clone)]
 pub(super) struct Btrfs {
-    uuid: String,
     sys: PathBuf,
 }
 
@@ -62,13 +61,8 @@ impl Btrfs {
         }
         let uuid = uuid_of(root).ok_or("btrfs without its directory in /sys/fs/btrfs")?;
         Ok(Self {
-            sys: Path::new("/sys/fs/btrfs").join(&uuid),
-            uuid,
+            sys: Path::new("/sys/fs/btrfs").join(uuid),
         })
-    }
-
-    pub(super) fn uuid(&self) -> &str {
-        &self.uuid
     }
 
     fn run(args: &[&str]) -> Result<tool::Answer, VolumeError> {

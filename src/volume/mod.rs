@@ -12,10 +12,14 @@
 
 mod btrfs;
 mod catalog;
+mod cleanup;
 mod device;
 mod error;
+mod history;
+mod look;
 mod manager;
 mod name;
+mod operations;
 mod partition;
 mod plan;
 mod prepare;
@@ -27,14 +31,26 @@ mod users;
 use std::path::PathBuf;
 
 pub use catalog::{Entry, Schedule};
+pub use cleanup::{Cleaned, Filter};
 pub use error::OpError;
-pub use manager::{Info, Manager, Space};
+pub use history::{Growth, Sample};
+pub use look::{Info, Space};
+pub use manager::Manager;
 pub use name::{Kind, Name, NameError};
 pub use prepare::{Outcome, prepare};
 pub use report::{Fault, Guard, Storage};
 pub use snapshots::{Origin, Snapshot};
 
 use crate::fsx::FsError;
+
+/// Bytes that may still be written below `dir`, a directory of the pool `data`, and the quota that
+/// says so; `None` where no quota does. Runs a program: blocks.
+pub fn room(data: &std::path::Path, dir: &std::path::Path) -> Option<(u64, u64)> {
+    let pool = btrfs::Btrfs::at(data).ok()?;
+    let usage = pool.usage(btrfs::Btrfs::id(dir).ok()?)?;
+    let limit = usage.limit?;
+    Some((limit.saturating_sub(usage.referenced), limit))
+}
 
 /// Why an operation on the pool failed.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,11 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::btrfs::{Btrfs, is_subvolume};
+use super::btrfs::Btrfs;
 use super::catalog::{Intent, Schedule};
 use super::error::OpError;
-use super::manager::{Info, Manager};
+use super::look::Info;
+use super::manager::{Manager, remove_tree};
 use super::name::Name;
 use crate::fsx::{self, FsError};
 
@@ -129,7 +130,11 @@ impl Manager {
         Ok(found)
     }
 
-    fn find(&self, name: &Name, id: &str) -> Result<Snapshot, OpError> {
+    /// One snapshot.
+    ///
+    /// # Errors
+    /// [`OpError::Unknown`], [`OpError::NoSnapshot`].
+    pub fn find(&self, name: &Name, id: &str) -> Result<Snapshot, OpError> {
         let mut all = self.snapshots(name)?.into_iter();
         all.find(|snapshot| snapshot.id == id)
             .ok_or_else(|| OpError::NoSnapshot {
@@ -185,9 +190,9 @@ impl Manager {
             return Ok(());
         };
         for entry in entries.filter_map(Result::ok) {
-            self.remove_tree(&entry.path())?;
+            remove_tree(&entry.path())?;
         }
-        self.remove_tree(&dir)
+        remove_tree(&dir)
     }
 
     /// Puts the state of a snapshot in the place of the volume. What it replaces is kept as a
@@ -216,7 +221,7 @@ impl Manager {
         }
         .save(&self.inner().paths)?;
         let staging = self.inner().paths.data().join(staging);
-        self.remove_tree(&staging)?;
+        remove_tree(&staging)?;
         Btrfs::snapshot(&wanted.path, &staging, false)?;
         if let Some(quota) = entry.quota {
             Btrfs::limit(&staging, quota)?;
@@ -234,7 +239,7 @@ impl Manager {
         let data = self.inner().paths.data();
         fsx::sync_dir(&data).map_err(FsError::wrap("flush", &data))?;
         self.forget(name);
-        self.remove_tree(&staging)?;
+        remove_tree(&staging)?;
         Intent::done(&self.inner().paths)?;
         Ok(kept)
     }
@@ -306,11 +311,6 @@ impl Manager {
             done.push(format!("snapshot {} of volume {name} removed", old.id));
         }
         Ok(done)
-    }
-
-    /// Whether a directory is one of the pool's subvolumes, for those who look from outside.
-    pub fn is_volume(&self, name: &Name) -> bool {
-        is_subvolume(&self.path(name))
     }
 }
 

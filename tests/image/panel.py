@@ -2,9 +2,10 @@
 for each state and each press; lamps on the registers of a Raspberry Pi 3."""
 
 import json
+import subprocess
 import time
 
-from machine import BoardError, add_lines, add_panel, put
+from machine import BoardError, add_lines, add_panel, put, tool
 
 RED, GREEN, BLUE, BUTTON = 27, 17, 22, 26
 # What a lamp does, as the table of docs/panel.md tells it: milliseconds lit and dark.
@@ -286,10 +287,19 @@ def lines(bench, up):
         board.cut()
 
 
+def panel_of_pi3(board, tree):
+    """The panel on the registers of a Pi 3. The emulator has no pull-ups: a button to ground would
+    be held for ever, so here it is one that pulls up."""
+    add_panel(board, tree)
+    node = "/lucid-keys/button"
+    found = subprocess.run([*tool("fdtget"), "-t", "x", str(tree), node, "gpios"], check=True, capture_output=True, text=True).stdout.split()
+    subprocess.run([*tool("fdtput"), "-t", "x", str(tree), node, "gpios", *found[:2], "0"], check=True)
+
+
 def pi3(bench, up):
     """On a Pi 3 the overlay's lamps are on the registers of the processor, and Raspberry Pi's own
     kernel's device is used where it is there."""
-    board = bench.board(bench.card("pi3"), board="raspi3b", tree=lambda board, tree: add_panel(board, tree))
+    board = bench.board(bench.card("pi3"), board="raspi3b", tree=panel_of_pi3)
     try:
         board.wait_console("lucid: READY", 900)
         board.wait_ssh(900)

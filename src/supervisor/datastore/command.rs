@@ -1,6 +1,7 @@
 //! Commands to a running engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -12,6 +13,9 @@ use crate::config::Role;
 use crate::engine::Credentials;
 use crate::journal::{self, Event};
 use crate::paths::Paths;
+
+/// A flush of what an engine holds back; probes wait meanwhile.
+const QUIESCE_LIMIT: Duration = Duration::from_secs(20);
 
 impl Actor {
     pub(super) async fn command(
@@ -56,6 +60,21 @@ impl Actor {
                         "{} is not ready yet; try again when it is",
                         self.role
                     ))
+                };
+                let _ = answer.send(result);
+                None
+            }
+            Some(Command::Quiesce(answer)) => {
+                let mut client = prepared.engine.client(&prepared.context);
+                let call = timeout(QUIESCE_LIMIT, client.quiesce());
+                let result = match Self::attended(&mut self.pings, call).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err(format!(
+                        "{} did not flush within {} s",
+                        self.role,
+                        QUIESCE_LIMIT.as_secs()
+                    )),
                 };
                 let _ = answer.send(result);
                 None

@@ -45,6 +45,8 @@ pub(super) enum Command {
     Leave,
     /// Change the client's password.
     Rotate(oneshot::Sender<Result<(), String>>),
+    /// Bring what the engine holds back to the disk.
+    Quiesce(oneshot::Sender<Result<(), String>>),
 }
 
 /// The ends that the supervisor keeps.
@@ -231,6 +233,8 @@ impl Actor {
                     Some(Command::Stop) => {}
                     Some(Command::Reconfigure(plan)) => self.take_plan(plan),
                     Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
+                    // It holds nothing back.
+                    Some(Command::Quiesce(answer)) => { let _ = answer.send(Ok(())); }
                     Some(Command::Shutdown | Command::Leave) | None => return Step::Ended,
                 },
             }
@@ -305,6 +309,8 @@ impl Actor {
                         return Step::Prepare;
                     }
                     Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
+                    // It holds nothing back.
+                    Some(Command::Quiesce(answer)) => { let _ = answer.send(Ok(())); }
                     Some(Command::Shutdown | Command::Leave) | None => return Step::Ended,
                 },
             }

@@ -1,0 +1,230 @@
+//! Requests about volumes.
+
+use axum::extract::{Path as UrlPath, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{App, Failure};
+use crate::supervisor::{CommandError, Handle};
+use crate::units::ByteSize;
+use crate::volume::{Cleaned, Filter, Growth, Info, Kind, Name, Schedule, Snapshot};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/volumes", get(list).post(create))
+        .route("/volumes/{name}", get(info).delete(delete))
+        .route("/volumes/{name}/usage", get(usage))
+        .route("/volumes/{name}/resize", post(resize))
+        .route("/volumes/{name}/cleanup", post(cleanup))
+        .route(
+            "/volumes/{name}/schedule",
+            post(set_schedule).delete(end_schedule),
+        )
+        .route("/volumes/{name}/snapshots", get(snapshots).post(snapshot))
+        .route(
+            "/volumes/{name}/snapshots/{id}",
+            axum::routing::delete(delete_snapshot),
+        )
+        .route("/volumes/{name}/rollback", post(rollback))
+}
+
+fn named(name: &str) -> Result<Name, Failure> {
+    name.parse::<Name>()
+        .map_err(|error| CommandError::Invalid(error.to_string()).into())
+}
+
+async fn list(State(handle): State<Handle>) -> Result<Json<Vec<Info>>, Failure> {
+    Ok(Json(
+        handle.with_volumes(|volumes| Ok(volumes.list())).await?,
+    ))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    size: Option<ByteSize>,
+}
+
+async fn create(
+    State(handle): State<Handle>,
+    Json(request): Json<Create>,
+) -> Result<(StatusCode, Json<Info>), Failure> {
+    let name = named(&request.name)?;
+    let kind: Kind = request.kind.parse().map_err(CommandError::Invalid)?;
+    let size = request.size.map(|size| size.0);
+    let made = handle.with_volumes(move |volumes| volumes.create(&name, kind, size));
+    Ok((StatusCode::CREATED, Json(made.await?)))
+}
+
+async fn info(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Json<Info>, Failure> {
+    let name = named(&name)?;
+    let info = handle.with_volumes(move |volumes| volumes.info(&name));
+    Ok(Json(info.await?))
+}
+
+#[derive(Debug, Deserialize)]
+struct Confirm {
+    confirm: Option<String>,
+}
+
+async fn delete(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Query(query): Query<Confirm>,
+) -> Result<StatusCode, Failure> {
+    let name = named(&name)?;
+    let deleted =
+        handle.with_volumes(move |volumes| volumes.delete(&name, query.confirm.as_deref()));
+    deleted.await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Use, growth and the hourly history.
+async fn usage(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Json<Value>, Failure> {
+    let name = named(&name)?;
+    let found = handle.with_volumes(move |volumes| {
+        let info = volumes.info(&name)?;
+        let Growth {
+            bytes_per_hour,
+            bytes_per_day,
+            full_in_seconds,
+        } = info.growth;
+        Ok(json!({
+            "name": info.entry.name,
+            "used_bytes": info.used_bytes,
+            "exclusive_bytes": info.exclusive_bytes,
+            "quota_bytes": info.entry.quota,
+            "percent": info.percent,
+            "state": info.state,
+            "bytes_per_hour": bytes_per_hour,
+            "bytes_per_day": bytes_per_day,
+            "full_in_seconds": full_in_seconds,
+            "history": volumes.history(&name)?,
+        }))
+    });
+    Ok(Json(found.await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resize {
+    size: ByteSize,
+}
+
+async fn resize(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<Resize>,
+) -> Result<Json<Info>, Failure> {
+    let name = named(&name)?;
+    let resized = handle.with_volumes(move |volumes| volumes.resize(&name, request.size.0));
+    Ok(Json(resized.await?))
+}
+
+#[derive(Debug, Deserialize)]
+struct Cleanup {
+    #[serde(flatten)]
+    filter: Filter,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn cleanup(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<Cleanup>,
+) -> Result<Json<Cleaned>, Failure> {
+    let name = named(&name)?;
+    let cleaned = handle
+        .with_volumes(move |volumes| volumes.cleanup(&name, &request.filter, request.dry_run));
+    Ok(Json(cleaned.await?))
+}
+
+async fn set_schedule(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(schedule): Json<Schedule>,
+) -> Result<Json<Info>, Failure> {
+    let name = named(&name)?;
+    let set = handle.with_volumes(move |volumes| volumes.schedule(&name, Some(schedule)));
+    Ok(Json(set.await?))
+}
+
+async fn end_schedule(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Json<Info>, Failure> {
+    let name = named(&name)?;
+    let ended = handle.with_volumes(move |volumes| volumes.schedule(&name, None));
+    Ok(Json(ended.await?))
+}
+
+async fn snapshots(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Json<Vec<Snapshot>>, Failure> {
+    let name = named(&name)?;
+    let found = handle.with_volumes(move |volumes| volumes.snapshots(&name));
+    Ok(Json(found.await?))
+}
+
+#[derive(Debug, Deserialize)]
+struct Quiesce {
+    #[serde(default)]
+    quiesce: bool,
+}
+
+async fn snapshot(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Query(query): Query<Quiesce>,
+) -> Result<(StatusCode, Json<Snapshot>), Failure> {
+    let taken = handle.snapshot(named(&name)?, query.quiesce).await?;
+    Ok((StatusCode::CREATED, Json(taken)))
+}
+
+async fn delete_snapshot(
+    State(handle): State<Handle>,
+    UrlPath((name, id)): UrlPath<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    let name = named(&name)?;
+    let deleted = handle.with_volumes(move |volumes| volumes.delete_snapshot(&name, &id));
+    deleted.await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    snapshot: String,
+    confirm: Option<String>,
+}
+
+/// Answers what the replaced state is kept as.
+async fn rollback(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<Rollback>,
+) -> Result<Json<Snapshot>, Failure> {
+    let name = named(&name)?;
+    if request.confirm.as_deref() != Some(name.as_str()) {
+        return Err(CommandError::Invalid(format!(
+            "the present state of volume {name} would be replaced (and kept as a snapshot), and its \
+             datastore stopped meanwhile; repeat the name of the volume to confirm it: --confirm {name}"
+        ))
+        .into());
+    }
+    Ok(Json(handle.rollback(name, request.snapshot).await?))
+}

@@ -1,0 +1,264 @@
+//! The volumes of a running appliance: opened when the pool is there, shown in the status, and
+//! changed with their datastores' consent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::datastore::Command;
+use super::handle::{Action, CommandError, Handle};
+use crate::config::{Role, Volume as Settings};
+use crate::journal::{self, Event};
+use crate::paths::Paths;
+use crate::status::{self, Alert, DatastoreState, Severity, StatusHub};
+use crate::volume::{Guard, Info, Manager, Name, OpError, Origin, Snapshot};
+
+/// The alert of volumes that cannot be managed.
+const ALERT: &str = "volume:catalog";
+/// A datastore stops and starts within this, or the rollback is given up.
+const SETTLE: Duration = Duration::from_secs(120);
+/// Flushing what an engine holds back.
+const QUIESCE: Duration = Duration::from_secs(30);
+
+/// The manager, where the pool is there.
+#[derive(Debug, Clone)]
+pub(super) struct Volumes {
+    paths: Paths,
+    settings: Settings,
+    manager: Arc<Mutex<Option<Manager>>>,
+}
+
+impl Volumes {
+    pub(super) fn new(paths: &Paths, settings: &Settings) -> Self {
+        Self {
+            paths: paths.clone(),
+            settings: settings.clone(),
+            manager: Arc::default(),
+        }
+    }
+
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The manager; opens it at the first call after the pool came. Blocks.
+    pub(super) fn manager(&self) -> Result<Manager, String> {
+        let mut manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(fault) = Guard::new(&self.paths).check() {
+            // What lies underneath is not the pool.
+            *manager = None;
+            return Err(format!("{}; {}", fault.message, fault.remedy));
+        }
+        if manager.is_none() {
+            let opened = Manager::open(&self.paths, &self.settings);
+            *manager = Some(opened.map_err(|error| error.to_string())?);
+        }
+        manager.clone().ok_or_else(String::new)
+    }
+
+    /// Opens the volumes and makes those of the datastores that have none yet. Blocks.
+    pub(super) fn prepare(&self, roles: &[Role]) -> Result<(), String> {
+        let manager = self.manager()?;
+        for role in roles {
+            if !self.paths.has_data(role.name()).exists() {
+                manager.ensure(*role).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the status shows. Blocks, for as long as the file system takes.
+    pub(super) fn look(&self, hub: &StatusHub) -> Vec<Info> {
+        match self.manager() {
+            Ok(manager) => {
+                clear(hub, ALERT);
+                if let Err(error) = manager.sample() {
+                    tracing::warn!("the history of volumes cannot be written: {error}");
+                }
+                manager.list()
+            }
+            Err(problem) => {
+                let action = "see `journalctl -u lucid`; datastores run, volumes cannot be changed";
+                // A pool that is not there has an alert of its own.
+                if Guard::new(&self.paths).check().is_ok() {
+                    raise(
+                        hub,
+                        Alert::new(ALERT, Severity::Warning, "volumes", problem, action),
+                    );
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Space that the pool as a whole lacks. Blocks.
+    pub(super) fn look_at_pool(&self, hub: &StatusHub) {
+        let Ok(manager) = self.manager() else {
+            return;
+        };
+        let mut open = Vec::new();
+        for (id, message, action) in manager.pool_faults() {
+            raise(
+                hub,
+                Alert::new(id, Severity::Critical, "pool", message, action),
+            );
+            open.push(id);
+        }
+        for id in ["pool:space", "pool:metadata"] {
+            if !open.contains(&id) {
+                clear(hub, id);
+            }
+        }
+    }
+
+    /// Takes snapshots that are due. Blocks.
+    pub(super) fn keep_schedules(&self) {
+        let Ok(manager) = self.manager() else {
+            return;
+        };
+        for told in manager.keep_schedules() {
+            match told {
+                Ok(done) => tracing::info!("{done}"),
+                Err(error) => tracing::error!("a scheduled snapshot failed: {error}"),
+            }
+        }
+    }
+}
+
+fn raise(hub: &StatusHub, alert: Alert) {
+    let (subject, text) = (
+        alert.subject.clone(),
+        format!("{}; {}", alert.message, alert.action),
+    );
+    if hub.raise(alert) {
+        journal::emit(Event::AlertRaised, &subject, &text);
+    }
+}
+
+fn clear(hub: &StatusHub, id: &str) {
+    if hub.clear(id) {
+        journal::emit(Event::AlertCleared, "volumes", &format!("{id} is over"));
+    }
+}
+
+/// A volume as the status shows it.
+pub(super) fn shown(info: &Info) -> status::Volume {
+    status::Volume {
+        name: info.entry.name.to_string(),
+        kind: info.entry.kind.to_string(),
+        state: info.state.to_owned(),
+        used_bytes: info.used_bytes,
+        quota_bytes: info.entry.quota,
+        percent: info.percent,
+        mounted: info.state != "missing",
+        growth_bytes_per_day: info.growth.bytes_per_day,
+        full_in_seconds: info.growth.full_in_seconds,
+    }
+}
+
+impl From<OpError> for CommandError {
+    fn from(error: OpError) -> Self {
+        match error {
+            OpError::Unknown(_) | OpError::NoSnapshot { .. } => Self::NotFound(error.to_string()),
+            OpError::Size { .. } | OpError::Confirm { .. } => Self::Invalid(error.to_string()),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl Handle {
+    /// Runs `work` on the volumes, off the runtime.
+    ///
+    /// # Errors
+    /// [`CommandError`] with what the volumes say.
+    pub async fn with_volumes<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Manager) -> Result<T, OpError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let volumes = self.volumes.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let manager = volumes.manager().map_err(CommandError::Refused)?;
+            Ok(work(&manager)?)
+        });
+        done.await
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+    }
+
+    /// Takes a snapshot; with `quiesce` the volume's engine first brings what it holds to the
+    /// disk, so that it starts from the snapshot without a recovery.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn snapshot(&self, name: Name, quiesce: bool) -> Result<Snapshot, CommandError> {
+        if quiesce && let Some(role) = owner(&name) {
+            self.quiesce(role).await?;
+        }
+        self.with_volumes(move |volumes| volumes.snapshot(&name, Origin::Manual))
+            .await
+    }
+
+    async fn quiesce(&self, role: Role) -> Result<(), CommandError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(role, Command::Quiesce(answer)).await?;
+        match timeout(QUIESCE, answered).await {
+            Ok(Ok(result)) => result.map_err(CommandError::Refused),
+            _ => Err(CommandError::Refused(format!(
+                "{role} did not flush within {} s; take the snapshot without --quiesce",
+                QUIESCE.as_secs()
+            ))),
+        }
+    }
+
+    /// Puts a snapshot in the place of a volume. A datastore that uses it is stopped before and
+    /// started after.
+    ///
+    /// # Errors
+    /// [`CommandError`]; the volume is as it was then.
+    pub async fn rollback(&self, name: Name, id: String) -> Result<Snapshot, CommandError> {
+        // A wrong name stops no datastore.
+        let (looked, wanted) = (name.clone(), id.clone());
+        self.with_volumes(move |volumes| volumes.find(&looked, &wanted).map(drop))
+            .await?;
+        let role = owner(&name).filter(|role| self.runs(*role));
+        if let Some(role) = role {
+            self.act(role, Action::Stop).await?;
+            self.settled(role, DatastoreState::Stopped).await?;
+        }
+        let done = self
+            .with_volumes(move |volumes| volumes.rollback(&name, &id))
+            .await;
+        if let Some(role) = role {
+            self.act(role, Action::Start).await?;
+        }
+        done
+    }
+
+    fn runs(&self, role: Role) -> bool {
+        let status = self.hub.snapshot();
+        let mut datastores = status.datastores.iter();
+        datastores.any(|d| d.name == role.name() && d.state != DatastoreState::Stopped)
+    }
+
+    async fn settled(&self, role: Role, wanted: DatastoreState) -> Result<(), CommandError> {
+        let mut changes = self.hub.subscribe();
+        let reached = changes.wait_for(|status| {
+            let mut datastores = status.datastores.iter();
+            datastores.any(|d| d.name == role.name() && d.state == wanted)
+        });
+        match timeout(SETTLE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(CommandError::Refused(format!(
+                "datastore {role} did not stop within {} s; `lucid status` shows why",
+                SETTLE.as_secs()
+            ))),
+        }
+    }
+}
+
+fn owner(name: &Name) -> Option<Role> {
+    Role::ALL
+        .into_iter()
+        .find(|role| role.volume() == name.as_str())
+}

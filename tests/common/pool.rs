@@ -1,0 +1,97 @@
+//! A btrfs on a loop device, for one test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lucid::paths::Paths;
+use lucid::units::{GIB, MIB};
+use lucid::volume::Name;
+
+/// A file with a btrfs, mounted as the data directory of an appliance.
+pub struct Pool {
+    dir: tempfile::TempDir,
+    at: PathBuf,
+}
+
+pub fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Pool {
+    /// In a directory of its own.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("data");
+        Self::mounted_at(dir, at, 2 * GIB)
+    }
+
+    /// At `at`, which is made.
+    pub fn at(at: &Path, bytes: u64) -> Self {
+        Self::mounted_at(tempfile::tempdir().unwrap(), at.to_path_buf(), bytes)
+    }
+
+    fn mounted_at(dir: tempfile::TempDir, at: PathBuf, bytes: u64) -> Self {
+        let file = dir.path().join("disk");
+        std::fs::File::create(&file)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
+        run("mkfs.btrfs", &["-q", file.to_str().unwrap()]);
+        std::fs::create_dir(&at).unwrap();
+        let pool = Self { dir, at };
+        pool.mount();
+        pool
+    }
+
+    pub fn mount(&self) {
+        let file = self.dir.path().join("disk");
+        let options = ["-o", "loop,noatime", file.to_str().unwrap()];
+        let data = self.data();
+        run("mount", &[&options[..], &[data.to_str().unwrap()]].concat());
+    }
+
+    pub fn unmount(&self) {
+        let _ = Command::new("umount").arg(self.data()).output();
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.at.clone()
+    }
+
+    pub fn paths(&self) -> Paths {
+        Paths::new(self.at.parent().unwrap())
+    }
+
+    pub fn sync(&self) {
+        run(
+            "btrfs",
+            &["filesystem", "sync", self.data().to_str().unwrap()],
+        );
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path)?;
+    let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i * 7 % 251) as u8).collect();
+    for _ in 0..bytes / MIB {
+        file.write_all(&block)?;
+    }
+    file.sync_all()
+}

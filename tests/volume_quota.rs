@@ -1,0 +1,206 @@
+//! Volumes of a running appliance, on a real btrfs: by command, and engines that hit their quota.
+
+// Helpers of tests may fail as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::pool::{Pool, fill};
+use common::{Appliance, Options};
+use lucid::units::{GIB, MIB};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// An appliance whose data lies on a pool, and what unmounts it at the end.
+fn appliance(options: Options) -> (Appliance, Pool) {
+    let mut appliance = Appliance::lay(options);
+    let pool = Pool::at(&appliance.root().join("data"), 2 * GIB);
+    appliance.start();
+    appliance.wait_state("ready");
+    (appliance, pool)
+}
+
+fn text(output: &std::process::Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A command that must succeed; what it says.
+fn said(appliance: &Appliance, args: &[&str]) -> String {
+    let output = appliance.run(args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output));
+    text(&output)
+}
+
+/// A command that must fail; what it says.
+fn refused(appliance: &Appliance, args: &[&str]) -> String {
+    let output = appliance.run(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn volumes_are_made_shown_changed_and_removed_by_command() {
+    let (mut appliance, pool) = appliance(Options::cache());
+    let list = said(&appliance, &["volume", "list"]);
+    assert!(list.contains("redis") && list.contains("healthy"), "{list}");
+    let create = ["volume", "create", "chunks-a", "--type", "chunks"];
+    said(&appliance, &[&create[..], &["--size", "100M"]].concat());
+    assert!(refused(&appliance, &create).contains("already"));
+    let usage = ["volume", "create", "../x", "--type", "chunks"];
+    assert_eq!(appliance.run(&usage).status.code(), Some(2));
+    let usage = ["volume", "resize", "chunks-a", "10X"];
+    assert_eq!(appliance.run(&usage).status.code(), Some(2));
+
+    let dir = pool.data().join("chunks-a");
+    fill(&dir.join("old.tmp"), 4 * MIB).unwrap();
+    fill(&dir.join("kept.dat"), 90 * MIB).unwrap();
+    pool.sync();
+    appliance.wait("an alert of the quota", LIMIT, |status| {
+        let alerts = status["alerts"].as_array().unwrap();
+        alerts.iter().any(|alert| {
+            let action = alert["action"].as_str().unwrap();
+            alert["id"] == "space:chunks-a" && action.contains("lucid volume resize chunks-a 200M")
+        })
+    });
+    said(&appliance, &["volume", "resize", "chunks-a", "200M"]);
+    appliance.wait_state("ready");
+
+    let cleanup = ["volume", "cleanup", "chunks-a"];
+    assert!(refused(&appliance, &cleanup).contains("without a filter"));
+    let cleanup = [&cleanup[..], &["--pattern", "*.tmp"]].concat();
+    let dry = said(&appliance, &[&cleanup[..], &["--dry-run"]].concat());
+    assert!(
+        dry.contains("1 files") && dir.join("old.tmp").exists(),
+        "{dry}"
+    );
+    said(&appliance, &cleanup);
+    assert!(!dir.join("old.tmp").exists() && dir.join("kept.dat").exists());
+    let live = ["volume", "cleanup", "redis", "--pattern", "*"];
+    assert!(refused(&appliance, &live).contains("live data"));
+
+    let delete = ["volume", "delete", "chunks-a"];
+    assert!(refused(&appliance, &delete).contains("--confirm chunks-a"));
+    said(
+        &appliance,
+        &[&delete[..], &["--confirm", "chunks-a"]].concat(),
+    );
+    assert!(!dir.exists());
+    let delete = ["volume", "delete", "redis", "--confirm", "redis"];
+    assert!(refused(&appliance, &delete).contains("datastore cache"));
+    appliance.stop();
+}
+
+#[test]
+fn a_rollback_of_a_running_datastore_brings_its_old_data_back() {
+    let (mut appliance, _pool) = appliance(Options::cache());
+    let set = |value: &str| {
+        let mut connection = appliance.redis();
+        let _: () = redis::cmd("SET")
+            .arg("greeting")
+            .arg(value)
+            .query(&mut connection)
+            .unwrap();
+    };
+    let get = || {
+        let mut connection = appliance.redis();
+        redis::cmd("GET")
+            .arg("greeting")
+            .query::<String>(&mut connection)
+            .unwrap()
+    };
+    set("old");
+    let take = ["volume", "snapshot", "take", "redis", "--quiesce"];
+    let id = said(&appliance, &take).trim().to_owned();
+    set("new");
+    let wrong = ["volume", "rollback", "redis", "no", "--confirm", "redis"];
+    assert!(refused(&appliance, &wrong).contains("no snapshot"));
+    assert_eq!(get(), "new");
+    let rollback = ["volume", "rollback", "redis", &id];
+    assert!(refused(&appliance, &rollback).contains("--confirm redis"));
+    said(
+        &appliance,
+        &[&rollback[..], &["--confirm", "redis"]].concat(),
+    );
+    appliance.wait_state("ready");
+    assert_eq!(get(), "old");
+    let list = said(&appliance, &["volume", "snapshot", "list", "redis"]);
+    assert!(list.contains("replaced"), "{list}");
+    appliance.stop();
+}
+
+#[test]
+fn a_cache_at_its_quota_says_what_helps_and_recovers_without_loss() {
+    let (mut appliance, pool) = appliance(Options::cache());
+    said(&appliance, &["volume", "resize", "redis", "64M"]);
+    let mut connection = appliance.redis();
+    let value = vec![b'x'; 256 * 1024];
+    let mut acknowledged = Vec::new();
+    for number in 0..600 {
+        let set = redis::cmd("SET")
+            .arg(format!("k{number}"))
+            .arg(&value)
+            .query::<()>(&mut connection);
+        if set.is_err() {
+            break;
+        }
+        acknowledged.push(number);
+        if number % 20 == 0 {
+            std::thread::sleep(Duration::from_millis(1100));
+            pool.sync();
+        }
+    }
+    assert!(acknowledged.len() < 600, "the quota was not felt");
+    let status = appliance.wait("the quota is told", LIMIT, |status| {
+        let alerts = status["alerts"].as_array().unwrap();
+        status["state"] != "ready" && alerts.iter().any(|alert| alert["id"] == "space:redis")
+    });
+    assert!(
+        status["alerts"]
+            .to_string()
+            .contains("lucid volume resize redis 128M"),
+        "{status}"
+    );
+    said(&appliance, &["volume", "resize", "redis", "1G"]);
+    appliance.wait_state("ready");
+    let mut connection = appliance.redis();
+    for number in acknowledged {
+        let there: bool = redis::cmd("EXISTS")
+            .arg(format!("k{number}"))
+            .query(&mut connection)
+            .unwrap();
+        assert!(there, "key {number} was acknowledged and is lost");
+    }
+    appliance.stop();
+}
+
+#[test]
+fn a_document_store_at_its_quota_is_blocked_with_the_command_and_comes_back() {
+    let (mut appliance, pool) = appliance(Options::document());
+    said(&appliance, &["volume", "resize", "mongodb", "64M"]);
+    // Something else fills the volume: what is acknowledged is another test's.
+    let error = fill(&pool.data().join("mongodb/filler"), 128 * MIB).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EDQUOT), "{error}");
+    pool.sync();
+    let told = appliance.wait_datastore("document", "blocked", LIMIT);
+    let reason = told["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("lucid volume resize mongodb 128M"),
+        "{reason}"
+    );
+    // The supervisor, snapshots and deletions go on.
+    said(&appliance, &["volume", "snapshot", "take", "mongodb"]);
+    said(&appliance, &["volume", "resize", "mongodb", "1G"]);
+    appliance.wait_state("ready");
+    appliance.stop();
+}
