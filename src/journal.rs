@@ -123,6 +123,12 @@ events! {
     ButtonRefused = "button-refused", "0900526f7c24a913c02cf33009251411", Warn;
     /// The appliance started without its datastores, because the button was held.
     RescueStarted = "rescue-started", "11bea347edbbea7e1235b4ec2165ffa4", Error;
+    /// Long work began.
+    JobStarted = "job-started", "5ca72d8478079336be9e3fb1d67f289b", Info;
+    /// Long work ended well.
+    JobDone = "job-done", "1443f53a43d30cefab7f3a593855ac7d", Info;
+    /// Long work failed or was ended.
+    JobFailed = "job-failed", "d1a487d449e5e49b9ef9e8ce0ecaac1a", Error;
     /// The supply voltage is too low.
     PowerLow = "power-low", "84220e21327aaec49c601ea44336836c", Error;
 }

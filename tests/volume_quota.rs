@@ -89,6 +89,13 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     let live = ["volume", "cleanup", "redis", "--pattern", "*"];
     assert!(refused(&appliance, &live).contains("live data"));
 
+    let verify = said(&appliance, &["volume", "verify", "chunks-a"]);
+    assert!(verify.contains("all as written"), "{verify}");
+    said(&appliance, &["volume", "defragment", "chunks-a"]);
+    let jobs = said(&appliance, &["job", "list"]);
+    assert!(jobs.contains("verify of chunks-a  done"), "{jobs}");
+    assert!(refused(&appliance, &["job", "cancel", "x"]).contains("no job"));
+
     let delete = ["volume", "delete", "chunks-a"];
     assert!(refused(&appliance, &delete).contains("--confirm chunks-a"));
     said(

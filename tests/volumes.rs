@@ -298,3 +298,60 @@ fn where_there_is_no_btrfs_a_volume_is_a_directory_and_the_rest_is_refused_by_na
     manager.delete(&volume, Some("logs")).unwrap();
     assert!(!info.path.exists());
 }
+
+#[test]
+fn a_scrub_names_the_file_whose_bits_turned() {
+    let pool = Pool::of_bytes(512 * MIB);
+    let volume = name("blocks");
+    let path = {
+        let manager = open(&pool);
+        let info = manager
+            .create(&volume, Kind::Blocks, Some(200 * MIB))
+            .unwrap();
+        fill(&info.path.join("good"), 8 * MIB).unwrap();
+        let pattern = b"the block that will turn ".repeat(400);
+        std::fs::write(info.path.join("bad"), &pattern).unwrap();
+        pool.sync();
+        let mut told = Vec::new();
+        let verdict = manager
+            .verify(&volume, &mut |done, total| {
+                told.push((done, total));
+                true
+            })
+            .unwrap();
+        assert_eq!((verdict.uncorrectable, verdict.corrected), (0, 0));
+        assert!(verdict.scrubbed_bytes > 8 * MIB, "{verdict:?}");
+        assert!(
+            told.iter()
+                .all(|(done, total)| done <= total && *total > 8 * MIB)
+        );
+        info.path
+    };
+    pool.damage(b"the block that will turn the block that will turn ");
+    let manager = open(&pool);
+    let verdict = manager.verify(&volume, &mut |_, _| true).unwrap();
+    assert!(verdict.uncorrectable > 0, "{verdict:?}");
+    assert_eq!(verdict.damaged, [path.join("bad")]);
+}
+
+#[test]
+fn defragmentation_tells_what_it_costs_snapshots() {
+    let pool = Pool::new();
+    let manager = open(&pool);
+    let volume = name("merkle");
+    let info = manager
+        .create(&volume, Kind::Merkle, Some(200 * MIB))
+        .unwrap();
+    fill(&info.path.join("a"), 8 * MIB).unwrap();
+    manager.defragment(&volume, false, &mut || true).unwrap();
+    manager.snapshot(&volume, Origin::Manual).unwrap();
+    let error = manager
+        .defragment(&volume, false, &mut || true)
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("1 snapshots") && text.contains("--unshare"),
+        "{text}"
+    );
+    manager.defragment(&volume, true, &mut || true).unwrap();
+}

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{App, Failure};
-use crate::supervisor::{CommandError, Handle};
+use crate::supervisor::{CommandError, Handle, Job};
 use crate::units::ByteSize;
 use crate::volume::{Cleaned, Filter, Growth, Info, Kind, Name, Schedule, Snapshot};
 
@@ -29,6 +29,11 @@ pub(super) fn router() -> Router<App> {
             axum::routing::delete(delete_snapshot),
         )
         .route("/volumes/{name}/rollback", post(rollback))
+        .route("/volumes/{name}/verify", post(verify))
+        .route("/volumes/{name}/defragment", post(defragment))
+        .route("/jobs", get(jobs))
+        .route("/jobs/{id}", get(job))
+        .route("/jobs/{id}/cancel", post(cancel))
 }
 
 fn named(name: &str) -> Result<Name, Failure> {
@@ -227,4 +232,53 @@ async fn rollback(
         .into());
     }
     Ok(Json(handle.rollback(name, request.snapshot).await?))
+}
+
+async fn verify(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<(StatusCode, Json<Job>), Failure> {
+    let job = handle.verify(named(&name)?).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)))
+}
+
+#[derive(Debug, Deserialize)]
+struct Unshare {
+    #[serde(default)]
+    unshare: bool,
+}
+
+async fn defragment(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Query(query): Query<Unshare>,
+) -> Result<(StatusCode, Json<Job>), Failure> {
+    let job = handle.defragment(named(&name)?, query.unshare).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)))
+}
+
+async fn jobs(State(handle): State<Handle>) -> Json<Vec<Job>> {
+    Json(handle.jobs())
+}
+
+async fn job(
+    State(handle): State<Handle>,
+    UrlPath(id): UrlPath<String>,
+) -> Result<Json<Job>, Failure> {
+    let mut jobs = handle.jobs().into_iter();
+    let found = jobs.find(|job| job.id == id);
+    found.map(Json).ok_or_else(|| {
+        CommandError::NotFound(format!(
+            "there is no job {id:?}; `lucid job list` shows all"
+        ))
+        .into()
+    })
+}
+
+async fn cancel(
+    State(handle): State<Handle>,
+    UrlPath(id): UrlPath<String>,
+) -> Result<StatusCode, Failure> {
+    handle.cancel(&id)?;
+    Ok(StatusCode::ACCEPTED)
 }

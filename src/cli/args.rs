@@ -88,6 +88,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: VolumeCommand,
     },
+    /// Long work
+    Job {
+        #[command(subcommand)]
+        command: JobCommand,
+    },
     /// Lights and button
     Panel {
         #[command(subcommand)]
@@ -296,6 +301,41 @@ pub(super) enum VolumeCommand {
         /// Only count them
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Read the whole pool, compare it with its checksums, and name files of the volume that are damaged
+    Verify {
+        /// Volume
+        name: Name,
+        /// Do not wait for its end
+        #[arg(long)]
+        background: bool,
+    },
+    /// Put the pieces of files together
+    Defragment {
+        /// Volume
+        name: Name,
+        /// Snapshots may stop sharing what is rewritten, at the cost of its size
+        #[arg(long)]
+        unshare: bool,
+        /// Do not wait for its end
+        #[arg(long)]
+        background: bool,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum JobCommand {
+    /// Long work, newest first
+    List,
+    /// One job: how far it is, and what came of it
+    Show {
+        /// Job, as `list` shows it
+        id: String,
+    },
+    /// Ask a job to end
+    Cancel {
+        /// Job, as `list` shows it
+        id: String,
     },
 }
 

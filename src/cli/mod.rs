@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod job;
 mod lamps;
 mod output;
 mod panel;
@@ -169,6 +170,7 @@ fn run(args: Args) -> Result<Done, CliError> {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),
         Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
+        Command::Job { command } => block_on(job::run(&paths, command, &mut out)),
         Command::Panel { command } => {
             panel::run(&paths, args.config.as_deref(), &command, &mut out)
         }

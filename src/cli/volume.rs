@@ -51,6 +51,11 @@ pub(super) async fn run(
     let client = Client::new(paths)?;
     let (method, path, body) = request(&command);
     let answer = client.request(method, &path, body.as_ref()).await?;
+    if let VolumeCommand::Verify { background, .. } | VolumeCommand::Defragment { background, .. } =
+        &command
+    {
+        return super::job::follow(&client, answer, *background, out).await;
+    }
     if out.json(&answer)? {
         return Ok(Done::Well);
     }
@@ -146,6 +151,14 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
                 "pattern": pattern,
                 "dry_run": dry_run,
             }),
+        ),
+        VolumeCommand::Verify { name, .. } => {
+            (Method::POST, format!("/volumes/{name}/verify"), None)
+        }
+        VolumeCommand::Defragment { name, unshare, .. } => (
+            Method::POST,
+            format!("/volumes/{name}/defragment?unshare={unshare}"),
+            None,
         ),
         VolumeCommand::Snapshot { command } => match command {
             SnapshotCommand::List { name } => get(format!("/volumes/{name}/snapshots")),

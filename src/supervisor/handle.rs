@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::datastore::{Command, Handle as DatastoreHandle};
+use super::jobs::Jobs;
 use super::output::Lines;
 use super::setup::SetupError;
 use super::volumes::Volumes;
@@ -58,6 +59,7 @@ pub struct Handle {
     /// Asks the supervisor to stop.
     pub(super) end: Arc<Notify>,
     pub(super) volumes: Volumes,
+    pub(super) jobs: Jobs,
 }
 
 impl Handle {

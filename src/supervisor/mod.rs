@@ -9,6 +9,7 @@ pub mod credentials;
 mod datastore;
 mod handle;
 mod hardware_watchdog;
+mod jobs;
 mod lifecycle;
 mod limits;
 mod lock;
@@ -40,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use handle::{Action, CommandError, Handle};
+pub use jobs::{Job, JobState};
 pub use lock::{Lock, LockError};
 pub use output::{Line, Lines};
 pub use power::PowerError;
@@ -116,6 +118,7 @@ impl Supervisor {
             reload,
             end: Arc::new(Notify::new()),
             volumes: Volumes::new(&plan.paths, &plan.config.volume),
+            jobs: jobs::Jobs::new(&plan.paths),
         };
         Self {
             plan: Arc::new(plan),

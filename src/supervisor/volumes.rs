@@ -9,10 +9,12 @@ use tokio::time::timeout;
 
 use super::datastore::Command;
 use super::handle::{Action, CommandError, Handle};
+use super::jobs::{Job, Progress};
 use crate::config::{Role, Volume as Settings};
 use crate::journal::{self, Event};
 use crate::paths::Paths;
 use crate::status::{self, Alert, DatastoreState, Severity, StatusHub};
+use crate::units::human_bytes;
 use crate::volume::{Guard, Info, Manager, Name, OpError, Origin, Snapshot};
 
 /// The alert of volumes that cannot be managed.
@@ -233,6 +235,114 @@ impl Handle {
             self.act(role, Action::Start).await?;
         }
         done
+    }
+
+    /// Reads the whole pool and compares it with its checksums; damage is named and alerted.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn verify(&self, name: Name) -> Result<Job, CommandError> {
+        let hub = self.hub.clone();
+        self.begin("verify", name, move |volumes, name, progress| {
+            let mut told = |done, total| {
+                progress.set(done, total);
+                !progress.is_cancelled()
+            };
+            let verdict = volumes
+                .verify(name, &mut told)
+                .map_err(|error| error.to_string())?;
+            let id = format!("volume:damaged:{name}");
+            let read = human_bytes(verdict.scrubbed_bytes);
+            if verdict.uncorrectable == 0 {
+                clear(&hub, &id);
+                return Ok(match verdict.corrected {
+                    0 => format!("{read} read, all as written"),
+                    corrected => format!(
+                        "{read} read; {corrected} blocks were wrong and were put right from their \
+                         second copy: look at the disk, journalctl -k"
+                    ),
+                });
+            }
+            let files: Vec<_> = verdict
+                .damaged
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            let message = if files.is_empty() {
+                format!(
+                    "{} blocks of the pool are damaged, none of them in files of volume {name}",
+                    verdict.uncorrectable
+                )
+            } else {
+                format!(
+                    "{} blocks of the pool are damaged; of volume {name}: {}",
+                    verdict.uncorrectable,
+                    files.join(", ")
+                )
+            };
+            let action = "restore these files from a backup or a snapshot, and look at the disk: \
+                          journalctl -k";
+            raise(
+                &hub,
+                Alert::new(id, Severity::Critical, name.as_str(), &message, action),
+            );
+            Err(message)
+        })
+        .await
+    }
+
+    /// Puts the pieces of a volume's files together.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin, with the cost where snapshots share its files.
+    pub async fn defragment(&self, name: Name, unshare: bool) -> Result<Job, CommandError> {
+        let looked = name.clone();
+        // What is refused is told at once, not by a job.
+        self.with_volumes(move |volumes| volumes.may_defragment(&looked, unshare))
+            .await?;
+        self.begin("defragment", name, move |volumes, name, progress| {
+            let mut go_on = || !progress.is_cancelled();
+            let done = volumes.defragment(name, unshare, &mut go_on);
+            done.map(|()| "done".to_owned())
+                .map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    async fn begin(
+        &self,
+        kind: &'static str,
+        name: Name,
+        work: impl FnOnce(&Manager, &Name, &Progress) -> Result<String, String> + Send + 'static,
+    ) -> Result<Job, CommandError> {
+        let looked = name.clone();
+        let volumes = self
+            .with_volumes(move |volumes| volumes.info(&looked).map(|_| volumes.clone()))
+            .await?;
+        let subject = name.to_string();
+        let started = self.jobs.start(kind, &subject, move |progress| {
+            work(&volumes, &name, progress)
+        });
+        started.map_err(CommandError::Refused)
+    }
+
+    /// Long work, newest first.
+    pub fn jobs(&self) -> Vec<Job> {
+        self.jobs.list()
+    }
+
+    /// Asks a job to end.
+    ///
+    /// # Errors
+    /// [`CommandError::NotFound`] where none of this id runs.
+    pub fn cancel(&self, id: &str) -> Result<(), CommandError> {
+        if self.jobs.cancel(id) {
+            Ok(())
+        } else {
+            Err(CommandError::NotFound(format!(
+                "no job {id:?} runs; `lucid job list` shows all"
+            )))
+        }
     }
 
     fn runs(&self, role: Role) -> bool {

@@ -151,6 +151,20 @@ impl Btrfs {
         })
     }
 
+    /// Bytes on the devices that hold something: what a scrub reads.
+    pub(super) fn stored(&self) -> Option<u64> {
+        let of = |kind: &str| {
+            let dir = self.sys.join(format!("allocation/{kind}"));
+            let (used, total) = (
+                number(&dir.join("bytes_used"))?,
+                number(&dir.join("total_bytes"))?,
+            );
+            let copies = number(&dir.join("disk_total"))? / total.max(1);
+            Some(used * copies.max(1))
+        };
+        Some(of("data")? + of("metadata")? + of("system")?)
+    }
+
     /// Bytes of the devices that are given to nothing yet.
     pub(super) fn unallocated(&self) -> Option<u64> {
         let sectors: u64 = std::fs::read_dir(self.sys.join("devices"))

@@ -27,6 +27,7 @@ mod report;
 mod snapshots;
 mod tool;
 mod users;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ pub use name::{Kind, Name, NameError};
 pub use prepare::{Outcome, prepare};
 pub use report::{Fault, Guard, Storage};
 pub use snapshots::{Origin, Snapshot};
+pub use verify::Verdict;
 
 use crate::fsx::FsError;
 

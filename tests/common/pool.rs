@@ -26,9 +26,14 @@ pub fn run(program: &str, args: &[&str]) -> String {
 impl Pool {
     /// In a directory of its own.
     pub fn new() -> Self {
+        Self::of_bytes(2 * GIB)
+    }
+
+    /// As [`Pool::new`], of another size.
+    pub fn of_bytes(bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("data");
-        Self::mounted_at(dir, at, 2 * GIB)
+        Self::mounted_at(dir, at, bytes)
     }
 
     /// At `at`, which is made.
@@ -58,6 +63,24 @@ impl Pool {
 
     pub fn unmount(&self) {
         let _ = Command::new("umount").arg(self.data()).output();
+    }
+
+    /// Turns bits of the disk where it holds `pattern`, as a dying medium does. The pool is
+    /// unmounted meanwhile.
+    pub fn damage(&self, pattern: &[u8]) {
+        use std::os::unix::fs::FileExt;
+        self.unmount();
+        let disk = self.dir.path().join("disk");
+        let bytes = std::fs::read(&disk).unwrap();
+        let at = bytes
+            .windows(pattern.len())
+            .position(|window| window == pattern)
+            .expect("the pattern is on the disk");
+        let file = std::fs::OpenOptions::new().write(true).open(&disk).unwrap();
+        file.write_all_at(&vec![0xff; pattern.len()], at as u64)
+            .unwrap();
+        file.sync_all().unwrap();
+        self.mount();
     }
 
     pub fn data(&self) -> PathBuf {
