@@ -286,7 +286,7 @@ def add_panel(board, tree):
     changed.rename(tree)
 
 
-def add_lines(tree):
+def add_lines(tree, label="lucid-sim"):
     """A GPIO chip for a machine that has none: the kernel's simulator, with as many lines as a
     Raspberry Pi, one of them in use by somebody else."""
     source = subprocess.run([*tool("dtc"), "-q", "-I", "dtb", "-O", "dts", str(tree)], check=True, capture_output=True, text=True).stdout
@@ -299,7 +299,7 @@ def add_lines(tree):
             gpio-controller;
             #gpio-cells = <2>;
             ngpios = <54>;
-            gpio-sim,label = "lucid-sim";
+            gpio-sim,label = "@LABEL@";
 
             taken-hog {
                 gpio-hog;
@@ -310,7 +310,7 @@ def add_lines(tree):
         };
     };
 };
-"""
+""".replace("@LABEL@", label)
     subprocess.run([*tool("dtc"), "-q", "-@", "-I", "dts", "-O", "dtb", "-o", str(tree), "-"], check=True, input=source.encode())
 
 

@@ -98,6 +98,11 @@ impl Paths {
         self.run().join("storage.json")
     }
 
+    /// What the disks said of themselves when they were last asked.
+    pub fn health_report(&self) -> PathBuf {
+        self.run().join("device-health.json")
+    }
+
     /// The signature of the medium that the image was made for; only on the image.
     pub fn image_mark(&self) -> PathBuf {
         self.root.join("usr/lib/lucid/image")

@@ -14,7 +14,7 @@ use common::pool::{Pool, fill, name, run};
 use lucid::config::Volume as Settings;
 use lucid::paths::Paths;
 use lucid::units::{ByteSize, GIB, MIB, Span};
-use lucid::volume::{Kind, Manager, OpError, Origin, Schedule};
+use lucid::volume::{HealthVerdict, Kind, Manager, OpError, Origin, Schedule};
 
 fn open(pool: &Pool) -> Manager {
     Manager::open(&pool.paths(), &Settings::default()).unwrap()
@@ -354,4 +354,29 @@ fn defragmentation_tells_what_it_costs_snapshots() {
         "{text}"
     );
     manager.defragment(&volume, true, &mut || true).unwrap();
+}
+
+#[test]
+fn the_disk_of_a_pool_that_met_errors_is_critical_with_the_reason() {
+    let pool = Pool::of_bytes(512 * MIB);
+    let manager = open(&pool);
+    let info = manager
+        .create(&name("blocks"), Kind::Blocks, Some(100 * MIB))
+        .unwrap();
+    let of_pool = || {
+        let report = lucid::volume::ask_all(&pool.paths());
+        report.devices.into_iter().next().unwrap()
+    };
+    let well = of_pool();
+    assert!(well.device.starts_with("loop"), "{well:?}");
+    assert_eq!(well.verdict, HealthVerdict::Healthy, "{well:?}");
+    let pattern = b"the block that will turn ".repeat(400);
+    std::fs::write(info.path.join("bad"), &pattern).unwrap();
+    pool.sync();
+    drop(manager);
+    pool.damage(b"the block that will turn the block that will turn ");
+    std::fs::read(info.path.join("bad")).unwrap_err();
+    let bad = of_pool();
+    assert_eq!(bad.verdict, HealthVerdict::Critical, "{bad:?}");
+    assert!(bad.reasons[0].contains("not as written"), "{bad:?}");
 }

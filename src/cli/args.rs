@@ -235,6 +235,8 @@ pub(super) enum SchemaPart {
 pub(super) enum VolumeCommand {
     /// Mount the data pool; the first start of a board makes it
     Prepare,
+    /// Whether the data pool is there; exits 3 when it is not
+    Check,
     /// One line a volume
     List,
     /// Make a volume
@@ -301,6 +303,12 @@ pub(super) enum VolumeCommand {
         /// Only count them
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Ask the disks how they are; needs root and no supervisor
+    Health {
+        /// Leave the answer for the supervisor, which opens alerts by it; a timer of the image does that
+        #[arg(long)]
+        record: bool,
     },
     /// Read the whole pool, compare it with its checksums, and name files of the volume that are damaged
     Verify {

@@ -169,6 +169,12 @@ fn run(args: Args) -> Result<Done, CliError> {
         Command::Volume {
             command: VolumeCommand::Prepare,
         } => volume::prepare(&paths, args.config.as_deref(), &mut out),
+        Command::Volume {
+            command: VolumeCommand::Check,
+        } => volume::check(&paths, &mut out),
+        Command::Volume {
+            command: VolumeCommand::Health { record },
+        } => volume::health(&paths, record, &mut out),
         Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
         Command::Job { command } => block_on(job::run(&paths, command, &mut out)),
         Command::Panel { command } => {

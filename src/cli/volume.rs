@@ -12,7 +12,7 @@ use crate::api::Client;
 use crate::config::Config;
 use crate::paths::Paths;
 use crate::units::human_bytes;
-use crate::volume::{self, Outcome};
+use crate::volume::{self, DeviceHealth, HealthVerdict, Outcome};
 
 pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Result<Done, CliError> {
     let default = paths.config_file();
@@ -40,6 +40,69 @@ pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Resu
             Ok(Done::Well)
         }
     }
+}
+
+/// Whether the pool is there, for units that bring it back.
+pub(super) fn check(paths: &Paths, out: &mut Out) -> Result<Done, CliError> {
+    let (done, message) = match volume::Guard::new(paths).check() {
+        Ok(()) => (Done::Well, "the data pool is there".to_owned()),
+        Err(fault) => (
+            Done::Unhealthy,
+            format!("{}; {}", fault.message, fault.remedy),
+        ),
+    };
+    if !out.json(&json!({ "well": done == Done::Well, "message": message }))? {
+        out.line(&message)?;
+    }
+    Ok(done)
+}
+
+/// How the disks are; exits 3 when one is not well.
+pub(super) fn health(paths: &Paths, record: bool, out: &mut Out) -> Result<Done, CliError> {
+    let report = volume::ask_all(paths);
+    if record {
+        report.write(paths)?;
+    }
+    if !out.json(&report)? {
+        for device in &report.devices {
+            out.line(&device_line(device))?;
+            for reason in &device.reasons {
+                out.line(&format!("    {reason}"))?;
+            }
+        }
+    }
+    let bad = |device: &DeviceHealth| device.verdict > HealthVerdict::Healthy;
+    Ok(if report.devices.iter().any(bad) {
+        Done::Unhealthy
+    } else {
+        Done::Well
+    })
+}
+
+fn device_line(device: &DeviceHealth) -> String {
+    let mut parts = vec![format!(
+        "{:<10} {:<9}",
+        device.device,
+        format!("{:?}", device.verdict).to_lowercase()
+    )];
+    parts.extend(device.model.clone());
+    parts.extend(
+        device
+            .temperature_celsius
+            .map(|celsius| format!("{celsius} °C")),
+    );
+    parts.extend(device.wear_percent.map(|wear| format!("{wear} % worn")));
+    parts.extend(
+        device
+            .written_bytes_per_day
+            .map(|bytes| format!("{} written a day", human_bytes(bytes))),
+    );
+    parts.extend(
+        device
+            .days_left
+            .map(|days| format!("{days} days left at this rate")),
+    );
+    parts.join(", ")
 }
 
 /// Commands for a running appliance.
@@ -114,8 +177,11 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
     let get = |path: String| (Method::GET, path, None);
     let post = |path: String, body: Value| (Method::POST, path, Some(body));
     match command {
-        // Done before there is a supervisor.
-        VolumeCommand::Prepare | VolumeCommand::List => get("/volumes".to_owned()),
+        // The first three need no supervisor and are done elsewhere.
+        VolumeCommand::Prepare
+        | VolumeCommand::Check
+        | VolumeCommand::Health { .. }
+        | VolumeCommand::List => get("/volumes".to_owned()),
         VolumeCommand::Create { name, kind, size } => post(
             "/volumes".to_owned(),
             json!({ "name": name, "type": kind, "size": size }),

@@ -15,7 +15,9 @@ use crate::journal::{self, Event};
 use crate::paths::Paths;
 use crate::status::{self, Alert, DatastoreState, Severity, StatusHub};
 use crate::units::human_bytes;
-use crate::volume::{Guard, Info, Manager, Name, OpError, Origin, Snapshot};
+use crate::volume::{
+    Guard, HealthReport, HealthVerdict, Info, Manager, Name, OpError, Origin, Snapshot,
+};
 
 /// The alert of volumes that cannot be managed.
 const ALERT: &str = "volume:catalog";
@@ -112,6 +114,34 @@ impl Volumes {
             if !open.contains(&id) {
                 clear(hub, id);
             }
+        }
+    }
+
+    /// Opens and closes alerts by what the disks said when they were last asked. Blocks.
+    pub(super) fn look_at_devices(&self, hub: &StatusHub) {
+        let devices = match HealthReport::read(&self.paths) {
+            Ok(report) => report.map_or_else(Vec::new, |report| report.devices),
+            Err(error) => {
+                tracing::warn!("{error}");
+                return;
+            }
+        };
+        for device in devices {
+            let id = format!("device:{}", device.device);
+            let severity = match device.verdict {
+                HealthVerdict::Unknown | HealthVerdict::Healthy => {
+                    clear(hub, &id);
+                    continue;
+                }
+                HealthVerdict::Warning => Severity::Warning,
+                HealthVerdict::Critical => Severity::Critical,
+            };
+            let message = format!("disk {}: {}", device.device, device.reasons.join("; "));
+            let action = "see `lucid volume health`; have a backup, and replace the disk in time";
+            raise(
+                hub,
+                Alert::new(id, severity, &device.device, message, action),
+            );
         }
     }
 

@@ -89,6 +89,7 @@ pub(super) async fn run(
                 }
             }
             looked.look_at_pool(&look_hub);
+            looked.look_at_devices(&look_hub);
             looked.keep_schedules();
             (all, root.map(|root| Signals::read(&root)))
         });

@@ -202,7 +202,7 @@ fn uuid_of(root: &Path) -> Option<String> {
 
 /// The device of the topmost mount at `target` (proc(5): the field after the type of the file
 /// system).
-fn source_of(mountinfo: &str, target: &Path) -> Option<PathBuf> {
+pub(super) fn source_of(mountinfo: &str, target: &Path) -> Option<PathBuf> {
     let target = target.to_string_lossy();
     mountinfo.lines().rev().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;

@@ -127,7 +127,7 @@ impl Guard {
         if diskseq(&self.sys, &mounted.device) != mounted.diskseq {
             return Err(Fault::new(
                 format!("the data disk {device} is gone"),
-                "attach it again and restart the board; nothing is written elsewhere meanwhile",
+                "attach it again: it goes back into service by itself; nothing is written elsewhere meanwhile",
             ));
         }
         let mounts = fsx::read_text(&self.proc_mounts, 1 << 20).unwrap_or_default();

@@ -48,8 +48,9 @@ class Bench:
         path = self.work / f"{name}.img"
         with open(path, "wb") as file:
             file.truncate(size)
-        drive = f"if=none,id={name},file={path},format=raw,cache=writeback"
-        return path, ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name},bus=slot1,id={name}-device"]
+        # A node of its own, which stays when the device is unplugged.
+        node = f"driver=raw,node-name={name},file.driver=file,file.filename={path}"
+        return path, ["-blockdev", node, "-device", f"virtio-blk-pci,drive={name},serial={name},bus=slot1,id={name}-device"]
 
 
 def up(board, state="ready"):
@@ -220,6 +221,13 @@ def data_disk(bench):
         expect("is gone" in board.run("journalctl -b -u lucid --no-pager -n 200"), "the journal goes on, in RAM")
         card_after = sectors(board)
         expect(all(card_after[p] == card_before[p] for p in ("vda1", "vda2", "vda3", "vda6")), "nothing was written to the card instead")
+        expect(status["panel"]["pattern"] == "failed", f"the panel shows it: {status['panel']['pattern']}")
+        # Plugged in again, it goes back into service by itself.
+        board.qmp("device_add", driver="virtio-blk-pci", drive="ssd", serial="ssd", bus="slot1", id="ssd-device")
+        board.wait_state("ready", 240)
+        kept = board.run("redis-cli -u \"$(lucid credentials show cache)\" --no-auth-warning get kept").strip()
+        expect(kept == "yes", f"the data is there again without a restart: {kept}")
+        expect("btrfs" in board.run("findmnt -no FSTYPE /var/log/journal"), "the journal is on the disk again")
     finally:
         board.cut()
     # Without the disk: no silent start on the card.
@@ -338,7 +346,7 @@ def of_panel(test):
 
 
 TESTS = [starts, configuration, data_disk, foreign_disk, small_card, damaged]
-TESTS += [of_panel(test) for test in (panel.lamps, panel.removal, panel.lines, panel.pi3)]
+TESTS += [of_panel(test) for test in (panel.lamps, panel.removal, panel.lines, panel.registers, panel.pi3)]
 
 
 def main():
