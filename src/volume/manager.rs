@@ -81,8 +81,11 @@ impl Manager {
         };
         if let Ok(pool) = &manager.inner.pool {
             pool.enable_quotas(&data)?;
-            if !pool.quotas_are_consistent() {
-                Btrfs::rescan(&data)?;
+            if !pool.quotas_are_consistent()
+                && let Err(error) = Btrfs::rescan(&data)
+            {
+                // Most often one runs already: switching quotas on begins one.
+                tracing::info!("use of volumes is counted anew: {error}");
             }
         }
         manager.recover()?;
