@@ -98,6 +98,11 @@ impl Paths {
         self.run().join("storage.json")
     }
 
+    /// Exists while the data disk is being released.
+    pub fn removing(&self) -> PathBuf {
+        self.run().join("removing")
+    }
+
     /// What the disks said of themselves when they were last asked.
     pub fn health_report(&self) -> PathBuf {
         self.run().join("device-health.json")

@@ -212,10 +212,28 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     // In the catalog, and not yet cleared.
     intent(r#"{"op": "create", "name": "logs-a"}"#);
     assert_eq!(open(&pool).list().len(), 2);
-    // To be deleted, and not yet renamed.
+    // To be deleted, and not yet renamed: it is still the volume.
+    intent(r#"{"op": "delete", "name": "logs-a", "grave": ".deleted-logs-a"}"#);
+    assert_eq!(open(&pool).list().len(), 2);
+    // Somebody put the half-made one to use: it is left alone.
+    subvolume("half");
+    std::fs::write(pool.data().join("half/used"), "x").unwrap();
+    intent(r#"{"op": "create", "name": "half"}"#);
+    open(&pool);
+    assert!(pool.data().join("half/used").exists());
+    // A subvolume inside keeps nothing from going.
+    subvolume("logs-a/inner");
+    let manager = open(&pool);
+    manager.snapshot(&name("logs-a"), Origin::Manual).unwrap();
+    std::fs::rename(
+        pool.data().join("logs-a"),
+        pool.data().join(".deleted-logs-a"),
+    )
+    .unwrap();
     intent(r#"{"op": "delete", "name": "logs-a", "grave": ".deleted-logs-a"}"#);
     assert_eq!(open(&pool).list().len(), 1);
-    assert!(!pool.data().join("logs-a").exists());
+    assert!(!pool.data().join(".deleted-logs-a").exists());
+    assert!(!pool.data().join("snapshots/logs-a").exists());
     // Renamed, and not yet removed.
     std::fs::rename(
         pool.data().join("logs-b"),
@@ -369,7 +387,7 @@ fn the_disk_of_a_pool_that_met_errors_is_critical_with_the_reason() {
     };
     let well = of_pool();
     assert!(well.device.starts_with("loop"), "{well:?}");
-    assert_eq!(well.verdict, HealthVerdict::Healthy, "{well:?}");
+    assert_eq!(well.verdict, HealthVerdict::Unknown, "{well:?}");
     let pattern = b"the block that will turn ".repeat(400);
     std::fs::write(info.path.join("bad"), &pattern).unwrap();
     pool.sync();
@@ -379,4 +397,42 @@ fn the_disk_of_a_pool_that_met_errors_is_critical_with_the_reason() {
     let bad = of_pool();
     assert_eq!(bad.verdict, HealthVerdict::Critical, "{bad:?}");
     assert!(bad.reasons[0].contains("not as written"), "{bad:?}");
+}
+
+#[test]
+fn data_that_is_there_already_is_adopted_without_a_limit() {
+    let pool = Pool::new();
+    let path = pool.data().join("mongodb");
+    run("btrfs", &["subvolume", "create", path.to_str().unwrap()]);
+    fill(&path.join("data"), 8 * MIB).unwrap();
+    let info = open(&pool).info(&name("mongodb")).unwrap();
+    assert_eq!(info.entry.quota, None);
+}
+
+#[test]
+fn a_snapshot_of_the_future_neither_multiplies_nor_removes_others() {
+    let pool = Pool::new();
+    let manager = open(&pool);
+    let volume = name("merkle");
+    let path = manager
+        .create(&volume, Kind::Merkle, Some(100 * MIB))
+        .unwrap()
+        .path;
+    let every: Span = "1m".parse().unwrap();
+    manager
+        .schedule(&volume, Some(Schedule { every, keep: 1 }))
+        .unwrap();
+    manager.keep_schedules();
+    let ahead = pool
+        .data()
+        .join("snapshots/merkle/21060101T000000Z-schedule");
+    let paths = [path.to_str().unwrap(), ahead.to_str().unwrap()];
+    run(
+        "btrfs",
+        &[&["subvolume", "snapshot", "-r"], &paths[..]].concat(),
+    );
+    for _ in 0..5 {
+        assert!(manager.keep_schedules().is_empty());
+    }
+    assert_eq!(manager.snapshots(&volume).unwrap().len(), 2);
 }

@@ -257,15 +257,15 @@ async fn defragment(
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
-async fn jobs(State(handle): State<Handle>) -> Json<Vec<Job>> {
-    Json(handle.jobs())
+async fn jobs(State(handle): State<Handle>) -> Result<Json<Vec<Job>>, Failure> {
+    Ok(Json(handle.jobs().await?))
 }
 
 async fn job(
     State(handle): State<Handle>,
     UrlPath(id): UrlPath<String>,
 ) -> Result<Json<Job>, Failure> {
-    let mut jobs = handle.jobs().into_iter();
+    let mut jobs = handle.jobs().await?.into_iter();
     let found = jobs.find(|job| job.id == id);
     found.map(Json).ok_or_else(|| {
         CommandError::NotFound(format!(
@@ -279,6 +279,6 @@ async fn cancel(
     State(handle): State<Handle>,
     UrlPath(id): UrlPath<String>,
 ) -> Result<StatusCode, Failure> {
-    handle.cancel(&id)?;
+    handle.cancel(id).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -9,7 +9,7 @@ use super::output::{Colour, Out};
 use super::{CliError, Done, block_on, lamps, watch};
 use crate::api::{Client, ClientError, MAX_IDENTIFY};
 use crate::board::{Board, Signals};
-use crate::config::Config;
+use crate::config::{Config, Panel as Settings};
 use crate::panel::{Machine, Panel, Pattern};
 use crate::paths::Paths;
 use crate::status::{self, Status, StatusHub};
@@ -62,7 +62,12 @@ pub(super) fn run(
                 told(out, "identify", &message)?;
             }
             PanelCommand::Hold { pattern } => {
-                let mut panel = open(paths, config).await?.0;
+                // A configuration that is wrong may be the very reason why something is to be shown.
+                let opened = match open(paths, config).await {
+                    Ok(opened) => opened,
+                    Err(_) => open_with(Settings::default()).await?,
+                };
+                let mut panel = opened.0;
                 panel.hold(*pattern).await;
                 told(out, "hold", &format!("the panel shows {}", pattern.name()))?;
             }
@@ -92,7 +97,10 @@ fn seconds(length: Span) -> Result<u64, CliError> {
 /// The panel of this machine, for a command without a supervisor.
 async fn open(paths: &Paths, config: Option<&Path>) -> Result<(Panel, StatusHub), CliError> {
     let file = config.map_or_else(|| paths.config_file(), Path::to_path_buf);
-    let settings = Config::load(&file, config.is_some())?.panel;
+    open_with(Config::load(&file, config.is_some())?.panel).await
+}
+
+async fn open_with(settings: Settings) -> Result<(Panel, StatusHub), CliError> {
     let root = Path::new("/");
     let hub = StatusHub::new(Board::read(root)?.summary(&Signals::read(root)));
     let (panel, ..) = Panel::open(settings, Machine::default(), hub.clone()).await;

@@ -85,7 +85,13 @@ pub(super) fn run(
             .await
             .map_err(other("receive signals"));
         if matches!(ended, Ok(Ended::Stopped)) {
-            lamps.send(Command::Finish(Pattern::Safe)).await;
+            // While the disk is being released it is not yet to be pulled.
+            let last = if paths.removing().exists() {
+                Pattern::Working
+            } else {
+                Pattern::Safe
+            };
+            lamps.send(Command::Finish(last)).await;
             let _ = tokio::time::timeout(FINISH_LIMIT, panel).await;
         } else {
             // The next supervisor finds the lamps as they are.

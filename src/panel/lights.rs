@@ -74,6 +74,11 @@ impl Lights {
         self.shown
     }
 
+    /// Whether no driver failed lately.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.failed.is_empty()
+    }
+
     /// When the next frame is due, while the rhythm is kept here.
     pub(super) fn next_step(&self) -> Option<Instant> {
         self.by_hand.map(|(_, until)| until)

@@ -111,7 +111,9 @@ impl Pattern {
             Self::Working => "busy: leave the power on",
             Self::Starting => "starting",
             Self::Ready => "all is well",
-            Self::Safe => "stopped: the power may be cut, the data disk be pulled",
+            Self::Safe => {
+                "stopped and written: the power may be cut; after its release, the data disk be pulled"
+            }
             Self::Pressed => "the button is down",
             Self::ArmedShutdown => "the button shuts down",
             Self::ArmedRemoval => "the button releases the data disk",

@@ -83,6 +83,8 @@ pub struct Panel {
     lights: Lights,
     button: Button,
     button_choice: PanelChoice,
+    /// Lamps failed since they last worked whole.
+    failed_before: bool,
     gesture: Gesture,
     plays: VecDeque<Play>,
     /// When the first of `plays` ends.
@@ -107,6 +109,7 @@ impl Panel {
             hub,
             button,
             button_choice,
+            failed_before: false,
             gesture: Gesture::default(),
             plays: VecDeque::new(),
             play_until: None,
@@ -174,8 +177,11 @@ impl Panel {
             let step = self.lights.next_step();
             let gesture = self.gesture_deadline();
             tokio::select! {
-                changed = conditions.changed() => if changed.is_err() { return },
+                // The button first: a press that takes something back counts before the end of
+                // the time for it.
+                biased;
                 change = self.button.change() => self.pressed(change),
+                changed = conditions.changed() => if changed.is_err() { return },
                 Some(command) = self.commands.recv() => match command {
                     Command::Finish(pattern) => {
                         let (brightness, _) = self.brightness(condition);
@@ -307,7 +313,16 @@ impl Panel {
             counted,
             brightness,
         };
-        for failure in self.lights.show(shown).await {
+        let failures = self.lights.show(shown).await;
+        if failures.is_empty() && self.lights.is_whole() && self.failed_before {
+            self.failed_before = false;
+            if self.hub.clear(ALERT) {
+                tell(Event::AlertCleared, "the lamps work again");
+            }
+            self.tell_missing();
+        }
+        for failure in failures {
+            self.failed_before = true;
             self.alert(&failure);
         }
         self.publish();
@@ -315,6 +330,7 @@ impl Panel {
 
     async fn step(&mut self) {
         if let Some(failure) = self.lights.step().await {
+            self.failed_before = true;
             self.alert(&failure);
         }
     }

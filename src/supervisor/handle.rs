@@ -1,6 +1,6 @@
 //! What other rooms may ask of a running supervisor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -60,6 +60,8 @@ pub struct Handle {
     pub(super) end: Arc<Notify>,
     pub(super) volumes: Volumes,
     pub(super) jobs: Jobs,
+    /// Datastores whose volume is being exchanged: nobody may start them meanwhile.
+    pub(super) exchanging: Arc<Mutex<BTreeSet<Role>>>,
 }
 
 impl Handle {
@@ -89,7 +91,19 @@ impl Handle {
             Action::Stop => Command::Stop,
             Action::Restart => Command::Restart,
         };
+        if action != Action::Stop && self.is_exchanging(role) {
+            return Err(CommandError::Refused(format!(
+                "the volume of {role} is being rolled back; it is started again after that"
+            )));
+        }
         self.tell(role, command).await
+    }
+
+    pub(super) fn is_exchanging(&self, role: Role) -> bool {
+        let exchanging = self.exchanging.lock();
+        exchanging
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&role)
     }
 
     pub(super) async fn tell(&self, role: Role, command: Command) -> Result<(), CommandError> {

@@ -250,6 +250,13 @@ impl Jobs {
         live.chain(state.ended.iter().rev().cloned()).collect()
     }
 
+    /// Asks all jobs to end: what they run would keep the disk busy after the supervisor.
+    pub(super) fn cancel_all(&self) {
+        for live in &self.lock().live {
+            live.progress.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Asks a job to end. False where none of this id runs.
     pub(super) fn cancel(&self, id: &str) -> bool {
         let state = self.lock();

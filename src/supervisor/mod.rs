@@ -119,6 +119,7 @@ impl Supervisor {
             end: Arc::new(Notify::new()),
             volumes: Volumes::new(&plan.paths, &plan.config.volume),
             jobs: jobs::Jobs::new(&plan.paths),
+            exchanging: Arc::default(),
         };
         Self {
             plan: Arc::new(plan),
@@ -206,6 +207,10 @@ impl Supervisor {
             self.board_root.clone(),
             self.handle.volumes.clone(),
         ));
+        helpers.spawn(volumes::keep_schedules(
+            self.hub.clone(),
+            self.handle.volumes.clone(),
+        ));
         helpers.spawn(storage::run(
             self.hub.clone(),
             self.plan.paths.clone(),
@@ -234,6 +239,7 @@ impl Supervisor {
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
             }
         };
+        self.handle.jobs.cancel_all();
         self.finish(ended, (&mut terminate, &mut interrupt)).await;
         helpers.shutdown().await;
         // A hand-over leaves it armed: the next supervisor feeds it.

@@ -1,6 +1,7 @@
 //! The volumes of a running appliance: opened when the pool is there, shown in the status, and
 //! changed with their datastores' consent.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,14 @@ use crate::volume::{
 
 /// The alert of volumes that cannot be managed.
 const ALERT: &str = "volume:catalog";
-/// A datastore stops and starts within this, or the rollback is given up.
-const SETTLE: Duration = Duration::from_secs(120);
+/// The alert of snapshots that are due and cannot be taken.
+const SCHEDULE_ALERT: &str = "volume:schedule";
+/// Alerts of volumes with damaged files begin so.
+const DAMAGED: &str = "volume:damaged:";
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(60);
+/// Longer than any `supervisor.stop_timeout`: a datastore is stopped within this, or the rollback is
+/// given up.
+const SETTLE: Duration = Duration::from_secs(660);
 /// Flushing what an engine holds back.
 const QUIESCE: Duration = Duration::from_secs(30);
 
@@ -81,7 +88,11 @@ impl Volumes {
                 if let Err(error) = manager.sample() {
                     tracing::warn!("the history of volumes cannot be written: {error}");
                 }
-                manager.list()
+                let all = manager.list();
+                let names = all.iter().map(|info| &info.entry.name);
+                let known: Vec<_> = names.map(|name| format!("{DAMAGED}{name}")).collect();
+                clear_others(hub, DAMAGED, &known);
+                all
             }
             Err(problem) => {
                 let action = "see `journalctl -u lucid`; datastores run, volumes cannot be changed";
@@ -103,11 +114,13 @@ impl Volumes {
             return;
         };
         let mut open = Vec::new();
-        for (id, message, action) in manager.pool_faults() {
-            raise(
-                hub,
-                Alert::new(id, Severity::Critical, "pool", message, action),
-            );
+        for (id, critical, message, action) in manager.pool_faults() {
+            let severity = if critical {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            raise(hub, Alert::new(id, severity, "pool", message, action));
             open.push(id);
         }
         for id in ["pool:space", "pool:metadata"] {
@@ -126,10 +139,18 @@ impl Volumes {
                 return;
             }
         };
+        // A disk that is no more here needs nobody.
+        let known: Vec<_> = devices
+            .iter()
+            .map(|device| format!("device:{}", device.device))
+            .collect();
+        clear_others(hub, "device:", &known);
         for device in devices {
             let id = format!("device:{}", device.device);
             let severity = match device.verdict {
-                HealthVerdict::Unknown | HealthVerdict::Healthy => {
+                // Silence takes back nothing that a disk said before.
+                HealthVerdict::Unknown => continue,
+                HealthVerdict::Healthy => {
                     clear(hub, &id);
                     continue;
                 }
@@ -146,15 +167,29 @@ impl Volumes {
     }
 
     /// Takes snapshots that are due. Blocks.
-    pub(super) fn keep_schedules(&self) {
+    fn keep_schedules(&self, hub: &StatusHub) {
         let Ok(manager) = self.manager() else {
             return;
         };
+        let mut failed = None;
         for told in manager.keep_schedules() {
             match told {
                 Ok(done) => tracing::info!("{done}"),
-                Err(error) => tracing::error!("a scheduled snapshot failed: {error}"),
+                Err(error) => failed = Some(error.to_string()),
             }
+        }
+        match failed {
+            Some(error) => raise(
+                hub,
+                Alert::new(
+                    SCHEDULE_ALERT,
+                    Severity::Warning,
+                    "volumes",
+                    format!("a scheduled snapshot failed: {error}"),
+                    "it is tried again every minute; see `lucid volume list`",
+                ),
+            ),
+            None => clear(hub, SCHEDULE_ALERT),
         }
     }
 }
@@ -166,6 +201,15 @@ fn raise(hub: &StatusHub, alert: Alert) {
     );
     if hub.raise(alert) {
         journal::emit(Event::AlertRaised, &subject, &text);
+    }
+}
+
+/// Closes alerts that begin with `prefix` and are not in `known`.
+fn clear_others(hub: &StatusHub, prefix: &str, known: &[String]) {
+    for alert in hub.snapshot().alerts {
+        if alert.id.starts_with(prefix) && !known.contains(&alert.id) {
+            clear(hub, &alert.id);
+        }
     }
 }
 
@@ -244,7 +288,7 @@ impl Handle {
     }
 
     /// Puts a snapshot in the place of a volume. A datastore that uses it is stopped before and
-    /// started after.
+    /// started after, whoever goes away meanwhile.
     ///
     /// # Errors
     /// [`CommandError`]; the volume is as it was then.
@@ -253,18 +297,66 @@ impl Handle {
         let (looked, wanted) = (name.clone(), id.clone());
         self.with_volumes(move |volumes| volumes.find(&looked, &wanted).map(drop))
             .await?;
-        let role = owner(&name).filter(|role| self.runs(*role));
-        if let Some(role) = role {
+        let handle = self.clone();
+        let done = tokio::spawn(async move {
+            let _work = handle.hub.begin_work("rollback", name.as_str());
+            match owner(&name) {
+                Some(role) => handle.rollback_stopped(role, name, id).await,
+                None => {
+                    handle
+                        .with_volumes(move |volumes| volumes.rollback(&name, &id))
+                        .await
+                }
+            }
+        });
+        done.await
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+    }
+
+    async fn rollback_stopped(
+        &self,
+        role: Role,
+        name: Name,
+        id: String,
+    ) -> Result<Snapshot, CommandError> {
+        let _exchange = self.exchange(role)?;
+        let ran = self.runs(role);
+        if ran {
             self.act(role, Action::Stop).await?;
-            self.settled(role, DatastoreState::Stopped).await?;
         }
-        let done = self
-            .with_volumes(move |volumes| volumes.rollback(&name, &id))
-            .await;
-        if let Some(role) = role {
-            self.act(role, Action::Start).await?;
+        let stopped = if ran {
+            self.settled(role, DatastoreState::Stopped).await
+        } else {
+            Ok(())
+        };
+        let done = match stopped {
+            Ok(()) => {
+                self.with_volumes(move |volumes| volumes.rollback(&name, &id))
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if ran {
+            self.tell(role, Command::Start).await?;
         }
         done
+    }
+
+    /// Nobody starts the datastore while the answer lives.
+    fn exchange(&self, role: Role) -> Result<Exchange, CommandError> {
+        let mut exchanging = self
+            .exchanging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !exchanging.insert(role) {
+            return Err(CommandError::Refused(format!(
+                "the volume of {role} is being rolled back already"
+            )));
+        }
+        Ok(Exchange {
+            exchanging: Arc::clone(&self.exchanging),
+            role,
+        })
     }
 
     /// Reads the whole pool and compares it with its checksums; damage is named and alerted.
@@ -281,7 +373,7 @@ impl Handle {
             let verdict = volumes
                 .verify(name, &mut told)
                 .map_err(|error| error.to_string())?;
-            let id = format!("volume:damaged:{name}");
+            let id = format!("{DAMAGED}{name}");
             let read = human_bytes(verdict.scrubbed_bytes);
             if verdict.uncorrectable == 0 {
                 clear(&hub, &id);
@@ -349,29 +441,48 @@ impl Handle {
         let volumes = self
             .with_volumes(move |volumes| volumes.info(&looked).map(|_| volumes.clone()))
             .await?;
+        if let Some(reason) = self.hub.snapshot().background_paused {
+            return Err(CommandError::Refused(format!(
+                "{kind} is held back: {reason}; start it again when that is over"
+            )));
+        }
         let subject = name.to_string();
-        let started = self.jobs.start(kind, &subject, move |progress| {
-            work(&volumes, &name, progress)
+        let jobs = self.jobs.clone();
+        let started = tokio::task::spawn_blocking(move || {
+            jobs.start(kind, &subject, move |progress| {
+                work(&volumes, &name, progress)
+            })
         });
-        started.map_err(CommandError::Refused)
+        let started = started.await;
+        started
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+            .map_err(CommandError::Refused)
     }
 
     /// Long work, newest first.
-    pub fn jobs(&self) -> Vec<Job> {
-        self.jobs.list()
+    ///
+    /// # Errors
+    /// [`CommandError::Refused`] while the supervisor ends.
+    pub async fn jobs(&self) -> Result<Vec<Job>, CommandError> {
+        let jobs = self.jobs.clone();
+        let listed = tokio::task::spawn_blocking(move || jobs.list());
+        listed
+            .await
+            .map_err(|error| CommandError::Refused(error.to_string()))
     }
 
     /// Asks a job to end.
     ///
     /// # Errors
     /// [`CommandError::NotFound`] where none of this id runs.
-    pub fn cancel(&self, id: &str) -> Result<(), CommandError> {
-        if self.jobs.cancel(id) {
-            Ok(())
-        } else {
-            Err(CommandError::NotFound(format!(
+    pub async fn cancel(&self, id: String) -> Result<(), CommandError> {
+        let (jobs, wanted) = (self.jobs.clone(), id.clone());
+        let cancelled = tokio::task::spawn_blocking(move || jobs.cancel(&wanted));
+        match cancelled.await {
+            Ok(true) => Ok(()),
+            _ => Err(CommandError::NotFound(format!(
                 "no job {id:?} runs; `lucid job list` shows all"
-            )))
+            ))),
         }
     }
 
@@ -394,6 +505,39 @@ impl Handle {
                 SETTLE.as_secs()
             ))),
         }
+    }
+}
+
+/// See [`Handle::exchange`].
+#[derive(Debug)]
+struct Exchange {
+    exchanging: Arc<Mutex<BTreeSet<Role>>>,
+    role: Role,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.exchanging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.role);
+    }
+}
+
+/// Takes snapshots that are due, once a minute, while the clock can be trusted and nothing asks to
+/// hold work back.
+pub(super) async fn keep_schedules(hub: StatusHub, volumes: Volumes) {
+    let mut ticks = tokio::time::interval(SCHEDULE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let status = hub.snapshot();
+        if !status.board.clock_set || status.background_paused.is_some() {
+            continue;
+        }
+        let (volumes, hub) = (volumes.clone(), hub.clone());
+        let kept = tokio::task::spawn_blocking(move || volumes.keep_schedules(&hub));
+        let _ = kept.await;
     }
 }
 

@@ -72,7 +72,15 @@ pub(super) async fn run(
             );
             journal::emit(Event::ClockJumped, "appliance", &message);
         }
-        let (paths, root) = (paths.clone(), board_root.clone());
+        // Before the disks: a voltage that drops does not wait for a slow one.
+        let root = board_root.clone();
+        let felt = tokio::task::spawn_blocking(move || root.map(|root| Signals::read(&root)));
+        if let Ok(Some(signals)) = felt.await
+            && signals::publish(&hub, &signals)
+        {
+            tokio::spawn(signals::flush(data.clone()));
+        }
+        let paths = paths.clone();
         // A reload may have switched datastores on and off.
         let known = hub.snapshot().datastores;
         let enabled = |role: &Role| known.iter().any(|d| d.name == role.name());
@@ -90,10 +98,9 @@ pub(super) async fn run(
             }
             looked.look_at_pool(&look_hub);
             looked.look_at_devices(&look_hub);
-            looked.keep_schedules();
-            (all, root.map(|root| Signals::read(&root)))
+            all
         });
-        let Ok((volumes, signals)) = look.await else {
+        let Ok(volumes) = look.await else {
             continue;
         };
         for volume in &volumes {
@@ -107,9 +114,6 @@ pub(super) async fn run(
             hub.clear(&alert.id);
         }
         hub.update(|status| status.volumes = volumes);
-        if signals.is_some_and(|signals| signals::publish(&hub, &signals)) {
-            tokio::spawn(signals::flush(data.clone()));
-        }
     }
 }
 

@@ -147,19 +147,27 @@ impl Manager {
         Ok(lock(&self.inner().history).hours(name))
     }
 
-    /// What the pool as a whole lacks: id of the alert, what is wrong, what to do.
-    pub fn pool_faults(&self) -> Vec<(&'static str, String, &'static str)> {
+    /// What the pool as a whole lacks: id of the alert, whether it is critical, what is wrong, what
+    /// to do.
+    pub fn pool_faults(&self) -> Vec<(&'static str, bool, String, &'static str)> {
         let mut faults = Vec::new();
-        if let Ok(space) = self.space()
-            && space.free < space.reserve
+        let settings = self.settings();
+        let space = self.inner().pool.as_ref().ok().and(self.space().ok());
+        let used = space.map_or(0.0, |space| {
+            share(space.total.saturating_sub(space.free), space.total)
+        });
+        let low = space.is_some_and(|space| space.free < space.reserve);
+        let critical = low || used >= f64::from(settings.critical_percent);
+        if let Some(space) =
+            space.filter(|_| critical || used >= f64::from(settings.warning_percent))
         {
             faults.push((
                 "pool:space",
+                critical,
                 format!(
-                    "the data pool has {} left of {}, less than its reserve of {}",
+                    "the data pool is {used} % full: {} are left of {}",
                     human_bytes(space.free),
-                    human_bytes(space.total),
-                    human_bytes(space.reserve)
+                    human_bytes(space.total)
                 ),
                 "delete snapshots or volumes that are not needed (`lucid volume list`), or grow the \
                  pool",
@@ -172,6 +180,7 @@ impl Manager {
         {
             faults.push((
                 "pool:metadata",
+                true,
                 format!(
                     "the data pool's metadata is {} % full, and only {} of the device is free for more",
                     share(metadata.used, metadata.total),

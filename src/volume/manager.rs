@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::btrfs::{Btrfs, Usage, is_subvolume};
 use super::catalog::{Catalog, Entry, Intent};
@@ -33,7 +34,14 @@ pub(super) struct Inner {
     ids: Mutex<HashMap<Name, u64>>,
     busy: Mutex<HashMap<Name, &'static str>>,
     pub(super) history: Mutex<History>,
+    /// When scheduled snapshots were last taken, by the monotonic clock.
+    taken: Mutex<HashMap<Name, Instant>>,
+    opened: Instant,
 }
+
+/// Held from the writing of an intent until it is done: there is one file of intents a pool, and a
+/// manager that is opened anew must not clear up what another one is just doing.
+static CHANGING: Mutex<()> = Mutex::new(());
 
 /// While it lives, no other operation changes the volume.
 #[derive(Debug)]
@@ -75,6 +83,8 @@ impl Manager {
             ids: Mutex::default(),
             busy: Mutex::default(),
             history: Mutex::new(History::load(paths)),
+            taken: Mutex::default(),
+            opened: Instant::now(),
         };
         let manager = Self {
             inner: Arc::new(inner),
@@ -88,8 +98,10 @@ impl Manager {
                 tracing::info!("use of volumes is counted anew: {error}");
             }
         }
-        manager.recover()?;
-        manager.adopt()?;
+        {
+            let _changing = manager.changing()?;
+            manager.adopt()?;
+        }
         manager.enforce()?;
         Ok(manager)
     }
@@ -152,9 +164,26 @@ impl Manager {
         Ok(result)
     }
 
+    /// Time since a scheduled snapshot was taken, or since the start.
+    pub(super) fn since_taken(&self, name: &Name) -> Duration {
+        let taken = lock(&self.inner.taken).get(name).copied();
+        taken.unwrap_or(self.inner.opened).elapsed()
+    }
+
+    pub(super) fn note_taken(&self, name: &Name) {
+        lock(&self.inner.taken).insert(name.clone(), Instant::now());
+    }
+
     /// Forgets the number of a subvolume that was replaced.
     pub(super) fn forget(&self, name: &Name) {
         lock(&self.inner.ids).remove(name);
+    }
+
+    /// The right to write an intent. What an earlier operation left is cleared up first.
+    pub(super) fn changing(&self) -> Result<MutexGuard<'static, ()>, OpError> {
+        let changing = lock(&CHANGING);
+        self.recover()?;
+        Ok(changing)
     }
 
     /// An operation that a power cut or a crash ended is finished or undone.
@@ -164,26 +193,30 @@ impl Manager {
         };
         let data = self.inner.paths.data();
         match &intent {
+            // Only what holds nothing and is no datastore's: anything else was put to use.
             Intent::Create { name } => {
+                let path = self.path(name);
                 let known = lock(&self.inner.catalog).get(name).is_ok();
-                if !known {
-                    remove_tree(&self.path(name))?;
+                if !known && owner(name).is_none() && is_empty(&path) {
+                    clear_up(&path);
                 }
             }
+            // What was not renamed is still the volume, with all that was written to it since.
             Intent::Delete { name, grave } => {
                 let grave = data.join(grave);
-                let path = self.path(name);
-                if path.exists() && !grave.exists() {
-                    rename(&path, &grave)?;
+                if grave.exists() {
+                    self.change(|catalog| {
+                        catalog.volumes.retain(|entry| entry.name != *name);
+                        Ok(())
+                    })?;
+                    if let Err(error) = self.remove_snapshots(name) {
+                        tracing::error!("{error}; its space stays in use");
+                    }
+                    clear_up(&grave);
                 }
-                self.change(|catalog| {
-                    catalog.volumes.retain(|entry| entry.name != *name);
-                    Ok(())
-                })?;
-                remove_tree(&grave)?;
             }
             // Exchanged or not: what lies there now is not the volume.
-            Intent::Rollback { staging, .. } => remove_tree(&data.join(staging))?,
+            Intent::Rollback { staging, .. } => clear_up(&data.join(staging)),
         }
         tracing::info!("an operation on volumes that was cut off was cleared up: {intent:?}");
         Intent::done(&self.inner.paths)
@@ -209,6 +242,8 @@ impl Manager {
             } else {
                 path.is_dir()
             };
+            // What holds data already is not put under a limit that it may be above.
+            let quota = quota.filter(|_| is_empty(&path));
             if there && self.entry(&name).is_err() {
                 self.change(|catalog| {
                     catalog.volumes.push(Entry {
@@ -236,8 +271,9 @@ impl Manager {
             let (Some(quota), true) = (entry.quota, is_subvolume(&path)) else {
                 continue;
             };
-            let found = self.usage(pool, &entry.name).and_then(|usage| usage.limit);
-            if found != Some(quota) {
+            let usage = self.usage(pool, &entry.name);
+            let fits = usage.is_none_or(|usage| usage.referenced <= quota);
+            if fits && usage.and_then(|usage| usage.limit) != Some(quota) {
                 Btrfs::limit(&path, quota)?;
             }
         }
@@ -257,15 +293,53 @@ impl Manager {
     }
 }
 
-/// Removes a directory or subvolume that is nobody's volume any more; none is well.
+/// Whether nothing is in a directory; one that is not there holds nothing.
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none())
+}
+
+/// Removes what nobody needs any more. What cannot be removed takes space, and keeps nothing from
+/// working.
+fn clear_up(path: &Path) {
+    if let Err(error) = remove_tree(path) {
+        tracing::error!("{error}; {} is needed by nobody: remove it", path.display());
+    }
+}
+
+/// Removes a directory or subvolume that is nobody's volume any more, with subvolumes that somebody
+/// made inside; none is well.
 pub(super) fn remove_tree(path: &Path) -> Result<(), OpError> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    if is_subvolume(path) {
-        return Ok(Btrfs::delete(path)?);
+    if !is_subvolume(path) {
+        return Ok(std::fs::remove_dir_all(path).map_err(FsError::wrap("remove", path))?);
     }
-    Ok(std::fs::remove_dir_all(path).map_err(FsError::wrap("remove", path))?)
+    if Btrfs::delete(path).is_ok() {
+        return Ok(());
+    }
+    // Deepest first: one is found after those around it.
+    for inner in inner_subvolumes(path).iter().rev() {
+        Btrfs::delete(inner)?;
+    }
+    Ok(Btrfs::delete(path)?)
+}
+
+fn inner_subvolumes(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![path.to_path_buf()];
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if is_subvolume(&entry.path()) {
+                    found.push(entry.path());
+                }
+                open.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), OpError> {

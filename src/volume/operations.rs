@@ -101,9 +101,10 @@ impl Manager {
             }
             (Err(_), None) => None,
         };
+        let _changing = self.changing()?;
         Intent::Create { name: name.clone() }.save(&self.inner().paths)?;
         let made = self.make(name, &path, quota).and_then(|()| {
-            self.change(|catalog| {
+            let listed = self.change(|catalog| {
                 catalog.volumes.push(Entry {
                     name: name.clone(),
                     kind,
@@ -112,11 +113,12 @@ impl Manager {
                     schedule: None,
                 });
                 Ok(())
-            })
+            });
+            if listed.is_err() {
+                unmake(&path);
+            }
+            listed
         });
-        if made.is_err() {
-            remove_tree(&path)?;
-        }
         Intent::done(&self.inner().paths)?;
         made?;
         self.info(name)
@@ -127,13 +129,24 @@ impl Manager {
             return Ok(fsx::create_dir_durable(path, 0o750)?);
         }
         Btrfs::create(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))
-            .map_err(FsError::wrap("set the mode of", path))?;
-        self.forget(name);
-        if let Some(quota) = quota {
-            Btrfs::limit(path, quota)?;
+        // From here on it is ours, and goes when something fails.
+        let finished = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))
+            .map_err(FsError::wrap("set the mode of", path))
+            .map_err(OpError::from)
+            .and_then(|()| {
+                self.forget(name);
+                if let Some(quota) = quota {
+                    Btrfs::limit(path, quota)?;
+                }
+                // The making is on the disk before the catalog says so.
+                let dir = std::fs::File::open(path).map_err(FsError::wrap("open", path))?;
+                let flushed = rustix::fs::syncfs(&dir).map_err(std::io::Error::from);
+                Ok(flushed.map_err(FsError::wrap("flush", path))?)
+            });
+        if finished.is_err() {
+            unmake(path);
         }
-        Ok(())
+        finished
     }
 
     /// Removes a volume with all its snapshots. `confirm` repeats its name.
@@ -141,6 +154,7 @@ impl Manager {
     /// # Errors
     /// [`OpError`]; the volume is as it was then.
     pub fn delete(&self, name: &Name, confirm: Option<&str>) -> Result<(), OpError> {
+        let _claim = self.claim(name, "delete")?;
         let info = self.info(name)?;
         if let Some(role) = owner(name) {
             return Err(OpError::InUse {
@@ -168,7 +182,7 @@ impl Manager {
                 name: name.clone(),
             });
         }
-        let _claim = self.claim(name, "delete")?;
+        let _changing = self.changing()?;
         let grave = format!(".deleted-{name}");
         let intent = Intent::Delete {
             name: name.clone(),
@@ -177,7 +191,11 @@ impl Manager {
         let grave = self.inner().paths.data().join(grave);
         remove_tree(&grave)?;
         intent.save(&self.inner().paths)?;
-        rename(&info.path, &grave)?;
+        if let Err(error) = rename(&info.path, &grave) {
+            // It is still the volume, and must not go at the next start.
+            Intent::done(&self.inner().paths)?;
+            return Err(error);
+        }
         self.change(|catalog| {
             catalog.volumes.retain(|entry| entry.name != *name);
             Ok(())
@@ -193,9 +211,15 @@ impl Manager {
     /// # Errors
     /// [`OpError`]; the old quota holds then.
     pub fn resize(&self, name: &Name, size: u64) -> Result<Info, OpError> {
-        let info = self.info(name)?;
         let _claim = self.claim(name, "resize")?;
-        self.pool("a quota")?;
+        let info = self.info(name)?;
+        let pool = self.pool("a quota")?;
+        if !pool.quotas_are_consistent() && info.entry.quota.is_none_or(|quota| size < quota) {
+            return Err(OpError::Refused(format!(
+                "what volume {name} uses is being counted; it can be made smaller when that is done, \
+                 in some minutes"
+            )));
+        }
         self.check_quota(name, size)?;
         if let Some(used) = info.used_bytes.filter(|used| size < *used) {
             return Err(OpError::Size {
@@ -213,5 +237,13 @@ impl Manager {
             Ok(())
         })?;
         self.info(name)
+    }
+}
+
+/// Takes back what a failed creation made. What stays is cleared up by nobody, since it may be in
+/// use by then.
+fn unmake(path: &Path) {
+    if let Err(error) = remove_tree(path) {
+        tracing::error!("{error}; {} is no volume: remove it", path.display());
     }
 }

@@ -202,17 +202,20 @@ impl Manager {
     /// [`OpError`]; the volume is as it was then.
     pub fn rollback(&self, name: &Name, id: &str) -> Result<Snapshot, OpError> {
         self.pool("a rollback")?;
+        let _claim = self.claim(name, "rollback")?;
         let entry = self.entry(name)?;
         let wanted = self.find(name, id)?;
-        let _claim = self.claim(name, "rollback")?;
         let path = self.path(name);
-        if let Some(by) = super::users::of(&path) {
-            return Err(OpError::InUse {
+        let unused = || match super::users::of(&path) {
+            Some(by) => Err(OpError::InUse {
                 name: name.clone(),
                 by,
                 remedy: "end it first".to_owned(),
-            });
-        }
+            }),
+            None => Ok(()),
+        };
+        unused()?;
+        let _changing = self.changing()?;
         let kept = self.take(name, Origin::Replaced)?;
         let staging = format!(".rollback-{name}");
         Intent::Rollback {
@@ -225,6 +228,11 @@ impl Manager {
         Btrfs::snapshot(&wanted.path, &staging, false)?;
         if let Some(quota) = entry.quota {
             Btrfs::limit(&staging, quota)?;
+        }
+        if let Err(error) = unused() {
+            remove_tree(&staging)?;
+            Intent::done(&self.inner().paths)?;
+            return Err(error);
         }
         // In one step: at no moment is there no volume.
         renameat2(
@@ -296,11 +304,21 @@ impl Manager {
         };
         let last = scheduled(self)?.last().map(|snapshot| snapshot.time);
         let now = SystemTime::now();
-        // A clock that was set back must not keep them away for ever.
-        let due = last.is_none_or(|last| now.duration_since(last).map_or(true, |age| age >= every));
+        // A snapshot of the future tells that a clock was or is wrong: then the time since the last
+        // one that was taken here counts, and none is removed by its time.
+        let ahead = last.is_some_and(|last| last > now);
+        let due = match last {
+            Some(last) if !ahead => now.duration_since(last).is_ok_and(|age| age >= every),
+            Some(_) => self.since_taken(name) >= every,
+            None => true,
+        };
         if due {
             let taken = self.snapshot(name, Origin::Schedule)?;
+            self.note_taken(name);
             done.push(format!("snapshot {} of volume {name}", taken.id));
+        }
+        if ahead {
+            return Ok(done);
         }
         let all = scheduled(self)?;
         let beyond = all

@@ -42,9 +42,11 @@ fn counters(text: &str, name: &str) -> u64 {
 }
 
 fn errors(text: &str) -> (u64, u64) {
+    // Superblocks, and blocks that were wrong once and right at the second look.
+    let lost = ["uncorrectable_errors", "super_errors", "unverified_errors"];
     (
         counters(text, "corrected_errors"),
-        counters(text, "uncorrectable_errors"),
+        lost.iter().map(|name| counters(text, name)).sum(),
     )
 }
 
@@ -108,6 +110,9 @@ impl Manager {
             let code = status.code().unwrap_or(-1);
             return Err(failed(format!("ended with {code}: {}", why.trim())).into());
         }
+        if scrubbed(&said) == 0 && total > 0 {
+            return Err(failed("it does not say what it read".to_owned()).into());
+        }
         let (corrected, uncorrectable) = errors(&said);
         let mut verdict = Verdict {
             scrubbed_bytes: scrubbed(&said),
@@ -116,7 +121,7 @@ impl Manager {
             damaged: Vec::new(),
         };
         if uncorrectable > 0 {
-            verdict.damaged = damaged(&self.path(name))?;
+            verdict.damaged = damaged(&self.path(name), &mut || progress(total, total))?;
         }
         Ok(verdict)
     }
@@ -190,7 +195,7 @@ impl Manager {
 }
 
 /// Files below `dir` that cannot be read whole.
-fn damaged(dir: &Path) -> Result<Vec<PathBuf>, OpError> {
+fn damaged(dir: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Vec<PathBuf>, OpError> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_path_buf()];
     while let Some(at) = open.pop() {
@@ -210,6 +215,9 @@ fn damaged(dir: &Path) -> Result<Vec<PathBuf>, OpError> {
             }
             if found.len() >= MAX_FILES {
                 return Ok(found);
+            }
+            if !go_on() {
+                return Err(OpError::Refused("ended on request".to_owned()));
             }
         }
     }

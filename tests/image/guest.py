@@ -326,7 +326,7 @@ def configuration(bench):
         board.run("fallocate -l $(($(df -B1 --output=avail /data | tail -1) - 4194304)) /data/filler 2>/dev/null || dd if=/dev/zero of=/data/filler bs=1M 2>/dev/null || true", limit=600)
         began = time.monotonic()
         status = None
-        while not (status and any(alert["id"].startswith("space:") and alert["severity"] == "critical" for alert in status["alerts"])):
+        while not (status and any(alert["id"].startswith(("space:", "pool:")) and alert["severity"] == "critical" for alert in status["alerts"])):
             expect(time.monotonic() - began < 120, f"a full data partition is told: {json.dumps(status)}")
             time.sleep(2)
             status = board.status()

@@ -171,6 +171,7 @@ def lamps(bench, up):
         board.run("fallocate -l $(( $(df -B1 --output=avail /data | tail -1) * 85 / 100 )) /data/fill; lucid status", check=False)
         lamps_show(board, "storage")
         board.run("rm /data/fill; sync")
+        board.wait_state("ready", 60)
         lamps_show(board, "ready", 120)
 
         press(board, 0.4)
