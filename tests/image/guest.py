@@ -222,8 +222,8 @@ def data_disk(bench):
         card_after = sectors(board)
         expect(all(card_after[p] == card_before[p] for p in ("vda1", "vda2", "vda3", "vda6")), "nothing was written to the card instead")
         expect(status["panel"]["pattern"] == "failed", f"the panel shows it: {status['panel']['pattern']}")
-        # Plugged in again, it goes back into service by itself.
-        board.qmp("device_add", driver="virtio-blk-pci", drive="ssd", serial="ssd", bus="slot1", id="ssd-device")
+        # Plugged in again, at another place, it goes back into service by itself.
+        board.qmp("device_add", driver="virtio-blk-pci", drive="ssd", serial="ssd", bus="slot2", id="ssd-again")
         board.wait_state("ready", 240)
         kept = board.run("redis-cli -u \"$(lucid credentials show cache)\" --no-auth-warning get kept").strip()
         expect(kept == "yes", f"the data is there again without a restart: {kept}")
