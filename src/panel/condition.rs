@@ -68,9 +68,8 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::status::{
-        Alert, BoardSummary, Datastore, DatastoreState, Severity, StatusHub, Volume,
-    };
+    use crate::status::fixture::{datastore, hub, volume};
+    use crate::status::{Alert, DatastoreState, Severity};
 
     const GOLDEN: &str = "src/panel/condition.golden";
 
@@ -85,50 +84,6 @@ mod tests {
         DatastoreState::Failed,
         DatastoreState::Blocked,
     ];
-
-    fn hub() -> StatusHub {
-        StatusHub::new(BoardSummary {
-            model: "test".to_owned(),
-            memory_bytes: 0,
-            page_size: 4096,
-            temperature_celsius: None,
-            throttled: None,
-            undervoltage: None,
-            fan_rpm: None,
-            clock_set: true,
-            simulated: true,
-        })
-    }
-
-    fn datastore(name: &str, state: DatastoreState) -> Datastore {
-        Datastore {
-            name: name.to_owned(),
-            engine: String::new(),
-            engine_version: None,
-            state,
-            pid: None,
-            endpoint: String::new(),
-            restarts: 0,
-            rss_bytes: None,
-            memory_max_bytes: None,
-            probe: None,
-            reason: None,
-        }
-    }
-
-    fn volume(state: &str) -> Volume {
-        Volume {
-            name: "redis".to_owned(),
-            kind: "redis".to_owned(),
-            state: state.to_owned(),
-            used_bytes: None,
-            quota_bytes: None,
-            percent: None,
-            mounted: true,
-            growth_bytes_per_day: None,
-            full_in_seconds: None,
-        }
-    }
 
     /// Every combination of two datastores' states with everything else that counts; a third
     /// datastore adds no pair of states that is not here.
@@ -153,7 +108,8 @@ mod tests {
                     let hub = hub();
                     hub.update(|s| {
                         s.datastores = vec![datastore("a", *first), datastore("b", *second)];
-                        s.volumes = vec![volume(if storage { "warning" } else { "healthy" })];
+                        let state = if storage { "warning" } else { "healthy" };
+                        s.volumes = vec![volume("redis", state, None)];
                     });
                     if critical {
                         hub.raise(Alert::new("x", Severity::Critical, "x", "m", "a"));

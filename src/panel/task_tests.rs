@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::PanelDriver;
-use crate::status::{
-    ApplianceState, BoardSummary, Datastore, DatastoreState, RESCUE_ALERT, Status,
-};
+use crate::status::{ApplianceState, DatastoreState, RESCUE_ALERT, Status, fixture};
 
 /// A board with one LED, whose files take what is written to them.
 struct Bench {
@@ -30,17 +28,7 @@ impl Bench {
                 crate::fsx::write_volatile(&at.join(name), text.as_bytes(), 0o644).unwrap();
             }
         }
-        let hub = StatusHub::new(BoardSummary {
-            model: "test".to_owned(),
-            memory_bytes: 0,
-            page_size: 4096,
-            temperature_celsius: None,
-            throttled: None,
-            undervoltage: None,
-            fan_rpm: None,
-            clock_set: true,
-            simulated: true,
-        });
+        let hub = fixture::hub();
         Self { dir, hub }
     }
 
@@ -54,19 +42,7 @@ impl Bench {
 
     fn state(&self, state: DatastoreState) {
         self.hub.update(|status| {
-            status.datastores = vec![Datastore {
-                name: "cache".to_owned(),
-                engine: String::new(),
-                engine_version: None,
-                state,
-                pid: None,
-                endpoint: String::new(),
-                restarts: 0,
-                rss_bytes: None,
-                memory_max_bytes: None,
-                probe: None,
-                reason: None,
-            }];
+            status.datastores = vec![fixture::datastore("cache", state)];
         });
     }
 

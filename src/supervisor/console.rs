@@ -79,33 +79,12 @@ const fn name(state: ApplianceState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Alert, BoardSummary, Datastore, StatusHub};
+    use crate::status::{Alert, StatusHub, fixture};
 
     fn hub(state: DatastoreState, reason: Option<&str>) -> StatusHub {
-        let hub = StatusHub::new(BoardSummary {
-            model: "test".to_owned(),
-            memory_bytes: 0,
-            page_size: 4096,
-            temperature_celsius: None,
-            throttled: None,
-            undervoltage: None,
-            fan_rpm: None,
-            clock_set: true,
-            simulated: true,
-        });
-        let datastore = Datastore {
-            name: "cache".to_owned(),
-            engine: "redis".to_owned(),
-            engine_version: None,
-            state,
-            pid: None,
-            endpoint: String::new(),
-            restarts: 0,
-            rss_bytes: None,
-            memory_max_bytes: None,
-            probe: None,
-            reason: reason.map(str::to_owned),
-        };
+        let hub = fixture::hub();
+        let mut datastore = fixture::datastore("cache", state);
+        datastore.reason = reason.map(str::to_owned);
         hub.update(|status| status.datastores = vec![datastore]);
         hub
     }

@@ -3,25 +3,22 @@
 //! Blocks on files and on asking the program for its version; runs off the runtime.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::statvfs::statvfs;
-use nix::unistd::{Gid, Uid, User, fchownat};
 use sha2::{Digest, Sha256};
 
 use super::credentials::{self, CredentialError};
+use super::held_data::{kept, space};
 use super::limits::Limits;
+use super::ownership::{directories, give, mode_of, run_as};
 use super::ports;
 use super::process::RunAs;
 use crate::board::Board;
-use crate::config::{Config, EngineKind, EngineMemory, MemoryPlan, Role};
+use crate::config::{Config, EngineMemory, MemoryPlan, Role};
 use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, Version};
 use crate::fsx;
 use crate::paths::Paths;
-use crate::units::{ByteSize, MIB, human_bytes};
-use crate::volume::{Guard, room};
+use crate::volume::Guard;
 
 /// One valid configuration with all that follows from it; shared by all datastores.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ pub(super) struct Blocked {
 }
 
 impl Blocked {
-    fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             remedy: remedy.into(),
@@ -71,7 +68,7 @@ impl Blocked {
         }
     }
 
-    fn file(error: &fsx::FsError) -> Self {
+    pub(super) fn file(error: &fsx::FsError) -> Self {
         let remedy = match error.source.raw_os_error() {
             Some(nix::libc::EROFS) => {
                 "the file system is read-only: look for I/O errors with `dmesg`, remount it writable"
@@ -83,17 +80,6 @@ impl Blocked {
             _ => "check the path and its file system",
         };
         Self::new(error.to_string(), remedy)
-    }
-}
-
-/// Free space that an engine needs to start and to recover: its log files and a checkpoint.
-const fn least_free(engine: EngineKind) -> u64 {
-    match engine {
-        EngineKind::Secantus | EngineKind::Mongod => 48 * MIB,
-        EngineKind::Redis | EngineKind::Valkey => 8 * MIB,
-        // Its log and one buffer are at most as large.
-        EngineKind::SearchNode => 128 * MIB,
-        EngineKind::Elasticsearch => 256 * MIB,
     }
 }
 
@@ -189,57 +175,6 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
     })
 }
 
-/// A datastore that has held data must find it again: an empty directory under a volume that is
-/// not mounted would take writes that vanish when the volume comes back.
-fn kept(plan: &Plan, role: Role, data_dir: &Path) -> Result<(), Blocked> {
-    let marker = plan.paths.has_data(role.name());
-    if !marker.exists() {
-        return Ok(());
-    }
-    let begin_anew = format!("to begin with an empty store, remove {}", marker.display());
-    if is_empty(data_dir) {
-        return Err(Blocked::new(
-            format!("{} is empty, but {role} has held data", data_dir.display()),
-            format!("mount its volume, then it starts by itself; {begin_anew}"),
-        ));
-    }
-    let credentials = credentials::file(&plan.paths, role);
-    if !credentials.exists() {
-        return Err(Blocked::new(
-            format!(
-                "{} is missing, but {role} has held data",
-                credentials.display()
-            ),
-            format!(
-                "restore the file, the store knows only its passwords; {begin_anew} and its volume's content"
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Whether `dir` is missing or holds nothing but what a file system makes itself.
-fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).map_or(true, |entries| {
-        entries
-            .flatten()
-            .all(|entry| entry.file_name() == "lost+found")
-    })
-}
-
-/// Whether the data of a datastore that has held some is gone: its volume was unmounted.
-pub(super) fn lost_volume(paths: &Paths, context: &Context) -> bool {
-    paths.has_data(context.role.name()).exists() && is_empty(&context.data_dir)
-}
-
-/// Remembers that a datastore holds data.
-pub(super) fn mark(marker: &Path) -> Result<(), fsx::FsError> {
-    if let Some(parent) = marker.parent() {
-        fsx::create_dir(parent, 0o755)?;
-    }
-    fsx::write_atomic(marker, b"", 0o644)
-}
-
 /// The URI that clients of `role` connect with.
 ///
 /// # Errors
@@ -276,176 +211,6 @@ pub fn client_uri(
         engine::of(config.common(role).engine).uri(&context),
         credentials,
     ))
-}
-
-/// The engine's own user when the supervisor is root; an ordinary user's engines run as it.
-pub(super) fn run_as(role: Role) -> Result<Option<RunAs>, Blocked> {
-    if !Uid::effective().is_root() {
-        return Ok(None);
-    }
-    match User::from_name(role.user()) {
-        Ok(Some(user)) => Ok(Some(RunAs {
-            uid: user.uid,
-            gid: user.gid,
-        })),
-        _ => Err(Blocked::new(
-            format!(
-                "there is no user {}, which the engine of {role} runs as",
-                role.user()
-            ),
-            "make it with `systemd-sysusers systemd/lucid.sysusers`, or run lucid as an ordinary user",
-        )),
-    }
-}
-
-fn mode_of(path: &Path) -> Option<u32> {
-    std::fs::metadata(path)
-        .ok()
-        .map(|meta| meta.permissions().mode() & 0o7777)
-}
-
-/// Gives a path, and never what a link points to: the engine's user may have put one there.
-fn give(path: &Path, owner: Option<Uid>, group: Option<Gid>) -> Result<(), Blocked> {
-    let wanted = |meta: &std::fs::Metadata| {
-        owner.is_none_or(|uid| meta.uid() == uid.as_raw())
-            && group.is_none_or(|gid| meta.gid() == gid.as_raw())
-    };
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| wanted(&meta)) {
-        return Ok(());
-    }
-    fchownat(AT_FDCWD, path, owner, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| {
-        Blocked::file(&fsx::FsError {
-            action: "change the owner of",
-            path: path.to_path_buf(),
-            source: errno.into(),
-        })
-    })
-}
-
-/// Makes the volume's directory, which belongs to the engine, and that of the rendered files,
-/// which belongs to the supervisor and is only readable for the engine.
-fn directories(context: &Context, run_as: Option<RunAs>) -> Result<(), Blocked> {
-    let engine = context.config.common(context.role).engine;
-    for dir in [&context.data_dir, &context.conf_dir] {
-        fsx::create_dir(dir, 0o755).map_err(|error| Blocked::file(&error))?;
-        if let Some(RunAs { uid, gid }) = run_as {
-            // Elasticsearch makes its key store beside its configuration.
-            let engines_own = dir == &context.data_dir || engine == EngineKind::Elasticsearch;
-            let owner = if engines_own { uid } else { Uid::effective() };
-            let meta = std::fs::symlink_metadata(dir).map_err(fsx::FsError::wrap("read", dir));
-            let meta = meta.map_err(|error| Blocked::file(&error))?;
-            if engines_own && meta.uid() != uid.as_raw() {
-                // Data of an earlier run under another user goes to the new one as a whole.
-                give_tree(dir, uid, gid, 0)?;
-            }
-            give(dir, Some(owner), Some(gid))?;
-        }
-        if mode_of(dir) != Some(0o750) {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o750))
-                .map_err(fsx::FsError::wrap("set the mode of", dir))
-                .map_err(|error| Blocked::file(&error))?;
-        }
-    }
-    match run_as.and_then(|run_as| closed_parent(&context.conf_dir, run_as)) {
-        Some(closed) => Err(Blocked::new(
-            format!(
-                "user {} cannot enter {}",
-                context.role.user(),
-                closed.display()
-            ),
-            format!(
-                "run `chmod o+x {}`, or put the appliance elsewhere with --root",
-                closed.display()
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Engines keep flat trees; the bound only guards against a loop of mounts.
-const MAX_DEPTH: u32 = 32;
-
-fn give_tree(path: &Path, uid: Uid, gid: Gid, depth: u32) -> Result<(), Blocked> {
-    give(path, Some(uid), Some(gid))?;
-    let is_dir = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    if is_dir && depth < MAX_DEPTH {
-        let entries = std::fs::read_dir(path)
-            .map_err(fsx::FsError::wrap("list", path))
-            .map_err(|error| Blocked::file(&error))?;
-        for entry in entries.flatten() {
-            give_tree(&entry.path(), uid, gid, depth + 1)?;
-        }
-    }
-    Ok(())
-}
-
-/// The first parent that `run_as` may not pass through.
-fn closed_parent(path: &Path, run_as: RunAs) -> Option<PathBuf> {
-    let parents: Vec<_> = path
-        .ancestors()
-        .skip(1)
-        .filter(|p| !p.as_os_str().is_empty())
-        .collect();
-    parents
-        .into_iter()
-        .rev()
-        .find(|parent| {
-            std::fs::metadata(parent).is_ok_and(|meta| {
-                let bit = if meta.uid() == run_as.uid.as_raw() {
-                    0o100
-                } else if meta.gid() == run_as.gid.as_raw() {
-                    0o010
-                } else {
-                    0o001
-                };
-                meta.mode() & bit == 0
-            })
-        })
-        .map(Path::to_path_buf)
-}
-
-fn space(context: &Context) -> Result<(), Blocked> {
-    let dir = &context.data_dir;
-    let stat = statvfs(dir).map_err(|errno| {
-        Blocked::file(&fsx::FsError {
-            action: "look at the space of",
-            path: dir.clone(),
-            source: errno.into(),
-        })
-    })?;
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    let least = least_free(context.config.common(context.role).engine);
-    if free < least {
-        return Err(Blocked::new(
-            format!(
-                "disk full: {} has {} free, {} needs {} to start and recover",
-                dir.display(),
-                human_bytes(free),
-                context.role,
-                human_bytes(least)
-            ),
-            "free space or enlarge the file system; the datastore then starts by itself",
-        ));
-    }
-    let data = dir.parent().unwrap_or(dir);
-    if let Some((left, quota)) = room(data, dir).filter(|(left, _)| *left < least) {
-        let volume = context.role.volume();
-        return Err(Blocked::new(
-            format!(
-                "volume {volume} is full: {} are left of its quota of {}, {} needs {} to start and \
-                 recover",
-                human_bytes(left),
-                human_bytes(quota),
-                context.role,
-                human_bytes(least)
-            ),
-            format!(
-                "enlarge it: lucid volume resize {volume} {}; the datastore then starts by itself",
-                ByteSize(quota.saturating_mul(2))
-            ),
-        ));
-    }
-    Ok(())
 }
 
 fn port(plan: &Plan, role: Role) -> Result<(), Blocked> {

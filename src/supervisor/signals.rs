@@ -145,21 +145,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::status::BoardSummary;
-
-    fn hub() -> StatusHub {
-        StatusHub::new(BoardSummary {
-            model: "test".to_owned(),
-            memory_bytes: 0,
-            page_size: 4096,
-            temperature_celsius: None,
-            throttled: None,
-            undervoltage: None,
-            fan_rpm: None,
-            clock_set: true,
-            simulated: true,
-        })
-    }
+    use crate::status::fixture::hub;
 
     fn signals(undervoltage: Option<bool>, throttled: Option<bool>) -> Signals {
         Signals {

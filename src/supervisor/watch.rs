@@ -275,21 +275,7 @@ fn step(expected: SystemTime, actual: SystemTime) -> Option<ClockStep> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::BoardSummary;
-
-    fn hub() -> StatusHub {
-        StatusHub::new(BoardSummary {
-            model: "test".to_owned(),
-            memory_bytes: 0,
-            page_size: 4096,
-            temperature_celsius: None,
-            throttled: None,
-            undervoltage: None,
-            fan_rpm: None,
-            clock_set: true,
-            simulated: true,
-        })
-    }
+    use crate::status::fixture::{self, hub};
 
     #[test]
     fn a_step_of_the_wall_clock_is_seen_in_both_directions_and_slewing_is_not() {
@@ -316,17 +302,7 @@ mod tests {
     fn space_alerts_open_at_their_thresholds_and_close_below_them() {
         let hub = hub();
         let severity = |percent: f64| {
-            let volume = Volume {
-                name: "redis".to_owned(),
-                kind: "redis".to_owned(),
-                state: String::new(),
-                used_bytes: None,
-                quota_bytes: None,
-                percent: Some(percent),
-                mounted: false,
-                growth_bytes_per_day: None,
-                full_in_seconds: None,
-            };
+            let volume = fixture::volume("redis", "", Some(percent));
             space_alert(&hub, &volume, &Thresholds::default());
             hub.snapshot().alerts.first().map(|alert| alert.severity)
         };

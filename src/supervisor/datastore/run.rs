@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
+use super::super::held_data;
 use super::super::lifecycle::{Cause, Run};
 use super::super::output::{Tail, Writer};
-use super::super::prepare::{self, Prepared};
+use super::super::prepare::Prepared;
 use super::super::process::Process;
 use super::super::{notify, probe};
 use super::{Actor, Outcome, Step, Wanted};
@@ -121,7 +122,7 @@ impl Actor {
         let marker = self.plan.paths.has_data(self.role.name());
         tokio::task::spawn_blocking(move || {
             if !marker.exists()
-                && let Err(error) = prepare::mark(&marker)
+                && let Err(error) = held_data::mark(&marker)
             {
                 tracing::error!("{error}; a lost volume would not be noticed");
             }

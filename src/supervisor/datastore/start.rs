@@ -9,9 +9,10 @@ use tokio::time::sleep;
 
 use super::super::lifecycle::{Cause, Run};
 use super::super::limits::oom_kills;
-use super::super::prepare::{self, Blocked, Prepared, Purpose};
+use super::super::prepare::{Blocked, Prepared, Purpose};
 use super::super::process::{Launch, Process};
 use super::super::records::Record;
+use super::super::{held_data, ownership};
 use super::super::{notify, output};
 use super::{Actor, Step};
 use crate::config::Role;
@@ -84,7 +85,7 @@ impl Actor {
         let found = procfs::process::Process::new(pid).ok()?;
         let stat = found.stat().ok()?;
         let start_time = stat.starttime;
-        let owner = prepare::run_as(self.role)
+        let owner = ownership::run_as(self.role)
             .ok()?
             .map_or(Uid::effective(), |run_as| run_as.uid);
         // Ours lead a group and run as the engine's user; anybody may write into a file.
@@ -109,7 +110,7 @@ impl Actor {
 
     pub(super) fn launch(&mut self, prepared: Arc<Prepared>, restarted: Option<&str>) -> Step {
         self.outdated = false;
-        if prepare::lost_volume(&self.plan.paths, &prepared.context) {
+        if held_data::lost_volume(&self.plan.paths, &prepared.context) {
             // A quick restart skips the preparation, which tells what is wrong.
             self.prepared = None;
             if let Some(reason) = restarted {

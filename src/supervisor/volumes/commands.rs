@@ -1,0 +1,199 @@
+//! What is asked of volumes while the appliance runs.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::super::datastore::Command;
+use super::super::handle::{CommandError, Handle};
+use super::super::jobs::{Job, Progress};
+use super::{DAMAGED, clear, owner, raise};
+use crate::config::Role;
+use crate::status::{Alert, Severity};
+use crate::units::human_bytes;
+use crate::volume::{Manager, Name, OpError, Origin, Snapshot};
+
+/// Flushing what an engine holds back.
+const QUIESCE: Duration = Duration::from_secs(30);
+
+impl From<OpError> for CommandError {
+    fn from(error: OpError) -> Self {
+        match error {
+            OpError::Unknown(_) | OpError::NoSnapshot { .. } => Self::NotFound(error.to_string()),
+            OpError::Size { .. } | OpError::Confirm { .. } => Self::Invalid(error.to_string()),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl Handle {
+    /// Runs `work` on the volumes, off the runtime.
+    ///
+    /// # Errors
+    /// [`CommandError`] with what the volumes say.
+    pub async fn with_volumes<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Manager) -> Result<T, OpError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let volumes = self.volumes.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let manager = volumes.manager().map_err(CommandError::Refused)?;
+            Ok(work(&manager)?)
+        });
+        done.await
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+    }
+
+    /// Takes a snapshot; with `quiesce` the volume's engine first brings what it holds to the
+    /// disk, so that it starts from the snapshot without a recovery.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn snapshot(&self, name: Name, quiesce: bool) -> Result<Snapshot, CommandError> {
+        if quiesce && let Some(role) = owner(&name) {
+            self.quiesce(role).await?;
+        }
+        self.with_volumes(move |volumes| volumes.snapshot(&name, Origin::Manual))
+            .await
+    }
+
+    async fn quiesce(&self, role: Role) -> Result<(), CommandError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(role, Command::Quiesce(answer)).await?;
+        match timeout(QUIESCE, answered).await {
+            Ok(Ok(result)) => result.map_err(CommandError::Refused),
+            _ => Err(CommandError::Refused(format!(
+                "{role} did not flush within {} s; take the snapshot without --quiesce",
+                QUIESCE.as_secs()
+            ))),
+        }
+    }
+
+    /// Reads the whole pool and compares it with its checksums; damage is named and alerted.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn verify(&self, name: Name) -> Result<Job, CommandError> {
+        let hub = self.hub.clone();
+        self.begin("verify", name, move |volumes, name, progress| {
+            let mut told = |done, total| {
+                progress.set(done, total);
+                !progress.is_cancelled()
+            };
+            let verdict = volumes
+                .verify(name, &mut told)
+                .map_err(|error| error.to_string())?;
+            let id = format!("{DAMAGED}{name}");
+            let read = human_bytes(verdict.scrubbed_bytes);
+            if verdict.uncorrectable == 0 {
+                clear(&hub, &id);
+                return Ok(match verdict.corrected {
+                    0 => format!("{read} read, all as written"),
+                    corrected => format!(
+                        "{read} read; {corrected} blocks were wrong and were put right from their \
+                         second copy: look at the disk, journalctl -k"
+                    ),
+                });
+            }
+            let files: Vec<_> = verdict
+                .damaged
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            let message = if files.is_empty() {
+                format!(
+                    "{} blocks of the pool are damaged, none of them in files of volume {name}",
+                    verdict.uncorrectable
+                )
+            } else {
+                format!(
+                    "{} blocks of the pool are damaged; of volume {name}: {}",
+                    verdict.uncorrectable,
+                    files.join(", ")
+                )
+            };
+            let action = "restore these files from a backup or a snapshot, and look at the disk: \
+                          journalctl -k";
+            raise(
+                &hub,
+                Alert::new(id, Severity::Critical, name.as_str(), &message, action),
+            );
+            Err(message)
+        })
+        .await
+    }
+
+    /// Puts the pieces of a volume's files together.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin, with the cost where snapshots share its files.
+    pub async fn defragment(&self, name: Name, unshare: bool) -> Result<Job, CommandError> {
+        let looked = name.clone();
+        // What is refused is told at once, not by a job.
+        self.with_volumes(move |volumes| volumes.may_defragment(&looked, unshare))
+            .await?;
+        self.begin("defragment", name, move |volumes, name, progress| {
+            let mut go_on = || !progress.is_cancelled();
+            let done = volumes.defragment(name, unshare, &mut go_on);
+            done.map(|()| "done".to_owned())
+                .map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    async fn begin(
+        &self,
+        kind: &'static str,
+        name: Name,
+        work: impl FnOnce(&Manager, &Name, &Progress) -> Result<String, String> + Send + 'static,
+    ) -> Result<Job, CommandError> {
+        let looked = name.clone();
+        let volumes = self
+            .with_volumes(move |volumes| volumes.info(&looked).map(|_| volumes.clone()))
+            .await?;
+        if let Some(reason) = self.hub.snapshot().background_paused {
+            return Err(CommandError::Refused(format!(
+                "{kind} is held back: {reason}; start it again when that is over"
+            )));
+        }
+        let subject = name.to_string();
+        let jobs = self.jobs.clone();
+        let started = tokio::task::spawn_blocking(move || {
+            jobs.start(kind, &subject, move |progress| {
+                work(&volumes, &name, progress)
+            })
+        });
+        let started = started.await;
+        started
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+            .map_err(CommandError::Refused)
+    }
+
+    /// Long work, newest first.
+    ///
+    /// # Errors
+    /// [`CommandError::Refused`] while the supervisor ends.
+    pub async fn jobs(&self) -> Result<Vec<Job>, CommandError> {
+        let jobs = self.jobs.clone();
+        let listed = tokio::task::spawn_blocking(move || jobs.list());
+        listed
+            .await
+            .map_err(|error| CommandError::Refused(error.to_string()))
+    }
+
+    /// Asks a job to end.
+    ///
+    /// # Errors
+    /// [`CommandError::NotFound`] where none of this id runs.
+    pub async fn cancel(&self, id: String) -> Result<(), CommandError> {
+        let (jobs, wanted) = (self.jobs.clone(), id.clone());
+        let cancelled = tokio::task::spawn_blocking(move || jobs.cancel(&wanted));
+        match cancelled.await {
+            Ok(true) => Ok(()),
+            _ => Err(CommandError::NotFound(format!(
+                "no job {id:?} runs; `lucid job list` shows all"
+            ))),
+        }
+    }
+}

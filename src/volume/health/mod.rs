@@ -1,0 +1,236 @@
+//! Whether a disk is well: one verdict with reasons, from what the disk says of itself ([`smart`])
+//! and what the kernel and btrfs know of it ([`kernel`]).
+
+mod kernel;
+mod smart;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{VolumeError, tool};
+use crate::fsx::{self, FsError};
+use crate::paths::Paths;
+use crate::status::now_rfc3339;
+
+/// A disk that spins up first.
+const LIMIT: Duration = Duration::from_secs(60);
+const MAX_BYTES: u64 = 1 << 20;
+/// Percent of its life used at which a disk should be replaced soon, and now.
+const WORN: u64 = 80;
+const WORN_OUT: u64 = 95;
+
+/// How a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It says nothing of itself.
+    Unknown,
+    /// Nothing is known against it.
+    Healthy,
+    /// Should be known.
+    Warning,
+    /// May lose data at any time.
+    Critical,
+}
+
+/// One disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceHealth {
+    /// Kernel name.
+    pub device: String,
+    /// As it calls itself.
+    pub model: Option<String>,
+    /// The worst that is known.
+    pub verdict: Verdict,
+    /// Why, for every verdict but healthy.
+    pub reasons: Vec<String>,
+    /// Percent of its life that is used.
+    pub wear_percent: Option<u64>,
+    /// Bytes written in its life.
+    pub written_bytes: Option<u64>,
+    /// Bytes written a day, over its life or since the start of the board.
+    pub written_bytes_per_day: Option<u64>,
+    /// Days until its life is used up at this rate.
+    pub days_left: Option<u64>,
+    /// Degrees Celsius.
+    pub temperature_celsius: Option<i64>,
+    /// Hours under power.
+    pub power_on_hours: Option<u64>,
+}
+
+/// All disks of the pool and the boot medium, at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// When they were asked, RFC 3339.
+    pub at: String,
+    /// Disks.
+    pub devices: Vec<DeviceHealth>,
+}
+
+/// Reasons with their weight, gathered.
+#[derive(Debug, Default)]
+struct Findings {
+    known: bool,
+    worst: Option<Verdict>,
+    reasons: Vec<String>,
+}
+
+impl Findings {
+    fn add(&mut self, verdict: Verdict, reason: String) {
+        self.known = true;
+        self.worst = self.worst.max(Some(verdict));
+        self.reasons.push(reason);
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self.worst {
+            Some(worst) => worst,
+            None if self.known => Verdict::Healthy,
+            None => Verdict::Unknown,
+        }
+    }
+}
+
+impl DeviceHealth {
+    fn new(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            model: None,
+            verdict: Verdict::Unknown,
+            reasons: Vec::new(),
+            wear_percent: None,
+            written_bytes: None,
+            written_bytes_per_day: None,
+            days_left: None,
+            temperature_celsius: None,
+            power_on_hours: None,
+        }
+    }
+
+    /// How long its life lasts if it goes on being used as until now.
+    fn forecast(&mut self) {
+        if let (Some(wear), Some(hours)) = (self.wear_percent, self.power_on_hours)
+            && wear > 0
+            && hours >= 24
+        {
+            let days = hours / 24;
+            self.days_left = Some(days * 100u64.saturating_sub(wear) / wear);
+        }
+        if let (Some(written), Some(hours)) = (self.written_bytes, self.power_on_hours)
+            && hours >= 24
+        {
+            self.written_bytes_per_day = Some(written / (hours / 24));
+        }
+    }
+}
+
+fn judge_wear(health: &DeviceHealth, findings: &mut Findings) {
+    match health.wear_percent {
+        Some(wear) if wear >= WORN_OUT => findings.add(
+            Verdict::Critical,
+            format!("{wear} % of its life is used: replace it now"),
+        ),
+        Some(wear) if wear >= WORN => findings.add(
+            Verdict::Warning,
+            format!("{wear} % of its life is used: replace it soon"),
+        ),
+        _ => {}
+    }
+}
+
+/// Asks one disk. `node` is the device or partition that the pool lies on. Blocks.
+fn ask(sys: &Path, node: &Path, data: &Path) -> DeviceHealth {
+    let name = kernel::disk_of(sys, node).unwrap_or_else(|| node.display().to_string());
+    let mut health = DeviceHealth::new(&name);
+    let mut findings = Findings::default();
+    let dir = sys.join("class/block").join(&name).join("device");
+    if name.starts_with("mmcblk") {
+        kernel::read_mmc(&dir, &mut health, &mut findings);
+    } else {
+        let device = format!("/dev/{name}");
+        // Its exit code is a set of bits about the disk, not about success (smartctl(8)).
+        let args = ["--json=c", "-a", &device];
+        match tool::run("smartctl", &args, None, LIMIT).map(|answer| answer.stdout) {
+            Ok(text) => match serde_json::from_str::<Value>(&text) {
+                Ok(json) => smart::read(&json, &mut health, &mut findings),
+                Err(error) => tracing::debug!("smartctl about {device}: {error}"),
+            },
+            Err(error) => tracing::debug!("{error}"),
+        }
+        kernel::read_kernel(&dir, &mut findings);
+    }
+    let args = [
+        "--format",
+        "json",
+        "device",
+        "stats",
+        &data.to_string_lossy(),
+    ];
+    if let Ok(answer) = tool::run("btrfs", &args, None, LIMIT).and_then(tool::Answer::success)
+        && let Ok(json) = serde_json::from_str::<Value>(&answer.stdout)
+    {
+        kernel::read_btrfs(&json, node, &mut findings);
+    }
+    judge_wear(&health, &mut findings);
+    health.forecast();
+    kernel::since_start(sys, &name, &mut health);
+    health.verdict = findings.verdict();
+    health.reasons = findings.reasons;
+    health
+}
+
+/// Asks the disk of the pool and, where it is another one, that of the boot medium. Blocks; needs
+/// root.
+pub fn ask_all(paths: &Paths) -> HealthReport {
+    let sys = Path::new("/sys");
+    let mounts = fsx::read_text(Path::new("/proc/self/mountinfo"), MAX_BYTES).unwrap_or_default();
+    let data = paths.data();
+    let mut nodes: Vec<PathBuf> = Vec::new();
+    for target in [data.as_path(), Path::new("/boot/firmware"), Path::new("/")] {
+        let node = super::btrfs::source_of(&mounts, target);
+        let node = node.and_then(|node| std::fs::canonicalize(node).ok());
+        if let Some(node) = node.filter(|node| node.starts_with("/dev")) {
+            let disk = kernel::disk_of(sys, &node);
+            if !nodes
+                .iter()
+                .any(|known| kernel::disk_of(sys, known) == disk)
+            {
+                nodes.push(node);
+            }
+        }
+    }
+    HealthReport {
+        at: now_rfc3339(),
+        devices: nodes.iter().map(|node| ask(sys, node, &data)).collect(),
+    }
+}
+
+impl HealthReport {
+    /// Leaves the report for the supervisor, which may not ask disks itself.
+    ///
+    /// # Errors
+    /// [`VolumeError::File`].
+    pub fn write(&self, paths: &Paths) -> Result<(), VolumeError> {
+        fsx::create_dir(&paths.run(), 0o755)?;
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        Ok(fsx::write_volatile(&paths.health_report(), &text, 0o644)?)
+    }
+
+    /// The last report of this boot.
+    ///
+    /// # Errors
+    /// [`FsError`] for one that is there and cannot be read.
+    pub fn read(paths: &Paths) -> Result<Option<Self>, FsError> {
+        let file = paths.health_report();
+        match fsx::read_text(&file, MAX_BYTES) {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| FsError::wrap("understand", &file)(std::io::Error::other(error))),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
