@@ -15,9 +15,6 @@ use crate::paths::Paths;
 use crate::status::{self, Status, StatusHub};
 use crate::units::Span;
 
-/// How long a test without a supervisor shows each pattern.
-const EACH: Duration = Duration::from_secs(4);
-
 pub(super) fn run(
     paths: &Paths,
     config: Option<&Path>,
@@ -130,7 +127,7 @@ async fn test(paths: &Paths, config: Option<&Path>, out: &mut Out) -> Result<(),
                     pattern.meaning()
                 ))?;
             }
-            panel.linger(EACH).await;
+            panel.linger(pattern.test_time()).await;
         }
         Ok::<(), CliError>(())
     };

@@ -61,7 +61,6 @@ pub(super) fn run(
     if simulate && lights.driver != PanelDriver::Off {
         // A simulation touches no lamp, and reads no button, of the machine that it runs on.
         lights.driver = PanelDriver::Simulated;
-        lights.button = None;
     }
     let has_disk = !plan.config.data.disk.is_empty();
     let runtime = runtime().map_err(other("start the runtime"))?;
@@ -118,8 +117,6 @@ async fn carry_out(
 ) {
     while let Some(action) = actions.recv().await {
         let done = match action {
-            // The panel tells by itself.
-            Action::Tell => Ok(()),
             Action::PowerOff => handle.power_off().await,
             Action::ReleaseDataDisk => handle.release_data_disk(has_disk).await,
         };

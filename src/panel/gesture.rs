@@ -18,8 +18,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// What the button can ask for. Nothing of it destroys anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Say which box this is, and how it is.
-    Tell,
     /// Stop everything and switch off.
     PowerOff,
     /// Stop everything, so that the data disk can be pulled.
@@ -31,6 +29,8 @@ pub enum Action {
 pub(super) enum Step {
     /// Nothing to do.
     Nothing,
+    /// Say which box this is, and how it is.
+    Tell,
     /// The action is asked for, now.
     Do(Action),
     /// It was taken back: by a second press, or by holding on.
@@ -99,7 +99,7 @@ impl Gesture {
         };
         let held = at.saturating_sub(since);
         let (state, step) = if held < SHUTDOWN_AFTER {
-            (State::Idle, Step::Do(Action::Tell))
+            (State::Idle, Step::Tell)
         } else if held < GIVE_UP_AFTER {
             let action = if held < REMOVAL_AFTER {
                 Action::PowerOff
@@ -141,7 +141,7 @@ impl Gesture {
             }),
             State::Counting { action, .. } => Some(match action {
                 Action::ReleaseDataDisk => Pattern::ArmedRemoval,
-                Action::PowerOff | Action::Tell => Pattern::ArmedShutdown,
+                Action::PowerOff => Pattern::ArmedShutdown,
             }),
         }
     }
@@ -174,7 +174,7 @@ mod tests {
         let mut gesture = Gesture::default();
         assert_eq!(gesture.press(s(10)), Step::Nothing);
         assert_eq!(gesture.pattern(s(10)), Some(Pattern::Pressed));
-        assert_eq!(gesture.release(s(12)), Step::Do(Action::Tell));
+        assert_eq!(gesture.release(s(12)), Step::Tell);
         assert_eq!(gesture.pattern(s(12)), None);
         assert_eq!(gesture.deadline(s(12)), None);
     }
@@ -252,7 +252,7 @@ mod tests {
                     Event::Release => gesture.release(now),
                     Event::Tick => gesture.tick(now),
                 };
-                if let Step::Do(Action::PowerOff | Action::ReleaseDataDisk) = step {
+                if let Step::Do(_) = step {
                     let (down, up): (Duration, Duration) = (pressed.unwrap(), released.unwrap());
                     let held = up.checked_sub(down).unwrap();
                     prop_assert!(held >= SHUTDOWN_AFTER && held < GIVE_UP_AFTER);

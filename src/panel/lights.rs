@@ -9,11 +9,11 @@ use super::driver::{self, Chosen, Driver, DriverError, Kind, Machine, Rhythm};
 use super::pattern::{Pattern, counted};
 use super::show::{self, Frame, Light};
 use crate::config::Panel as Settings;
-use crate::status::{PanelChoice, PanelFrame};
+use crate::status::PanelChoice;
 
 /// Lamps answer within microseconds; behind a firmware call within a few milliseconds.
 const DRIVER_LIMIT: Duration = Duration::from_secs(1);
-/// A driver that failed gets another chance at the first change after this.
+/// A driver that failed gets another chance after this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What is on the lamps.
@@ -40,6 +40,7 @@ pub(super) struct Lights {
     machine: Machine,
     chosen: Option<(Kind, Box<dyn Driver>)>,
     choices: Vec<PanelChoice>,
+    missing: Option<String>,
     failed: Vec<Failure>,
     shown: Option<Shown>,
     frames: Vec<Frame>,
@@ -55,6 +56,7 @@ impl Lights {
             machine,
             chosen: None,
             choices: Vec::new(),
+            missing: None,
             failed: Vec::new(),
             shown: None,
             frames: Vec::new(),
@@ -67,6 +69,17 @@ impl Lights {
     /// What can drive the lamps, best first.
     pub(super) fn choices(&self) -> &[PanelChoice] {
         &self.choices
+    }
+
+    /// Why lamps that the configuration names are not in use.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// When a driver that failed gets another chance.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        let first = self.failed.iter().map(|failure| failure.since).min()?;
+        Some(first + RETRY_AFTER)
     }
 
     /// What is shown; `None` before the first pattern, and after a failure.
@@ -85,15 +98,11 @@ impl Lights {
     }
 
     /// Names of lamps, frames and driver, for the status.
-    pub(super) fn published(&self) -> (&'static str, &'static [&'static str], Vec<PanelFrame>) {
+    pub(super) fn published(&self) -> (&'static str, &'static [&'static str], Vec<Frame>) {
         let Some((kind, driver)) = &self.chosen else {
             return ("none", &[], Vec::new());
         };
-        let frames = self.frames.iter().map(|frame| PanelFrame {
-            levels: frame.levels.clone(),
-            ms: frame.ms,
-        });
-        (kind.driver(), driver.layout().lamps(), frames.collect())
+        (kind.driver(), driver.layout().lamps(), self.frames.clone())
     }
 
     /// Puts a pattern on the lamps; answers what failed on the way.
@@ -217,10 +226,12 @@ impl Lights {
             kind,
             driver,
             choices,
+            missing,
         }))) = timeout(DRIVER_LIMIT * 5, chosen).await
         {
             self.chosen = Some((kind, driver));
             self.choices = choices;
+            self.missing = missing;
         }
     }
 }

@@ -15,8 +15,7 @@ mod pattern;
 mod show;
 mod task;
 
-pub use condition::Condition;
-pub use driver::{DriverError, Machine};
+pub use driver::Machine;
 pub use gesture::Action;
 pub use pattern::Pattern;
 pub use task::{Command, Panel, PanelHandle};

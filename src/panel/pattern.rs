@@ -185,6 +185,11 @@ impl Pattern {
         }
     }
 
+    /// How long a test shows it: at least four seconds, and its rhythm whole.
+    pub fn test_time(self) -> Duration {
+        length(&self.rhythm()).max(Duration::from_secs(4))
+    }
+
     /// Which lamps of a panel with colours show the rhythm: red, green, blue.
     pub const fn colour(self) -> [bool; 3] {
         match self {

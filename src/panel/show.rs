@@ -1,6 +1,7 @@
 //! A pattern on the lamps that there are.
 
 use super::pattern::{Beat, Pattern};
+pub(super) use crate::status::PanelFrame as Frame;
 
 /// The lamps of a panel, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +33,6 @@ impl Layout {
             Self::Rgb => &["red", "green", "blue"],
         }
     }
-}
-
-/// Levels of all lamps for a time: 0 is dark, 255 full.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// One a lamp.
-    pub(super) levels: Vec<u8>,
-    /// Milliseconds.
-    pub(super) ms: u32,
 }
 
 /// How bright, and whether the lamps have more than on and off.

@@ -23,8 +23,6 @@ use crate::status::{Alert, PanelChoice, Severity, StatusHub};
 const RESCUE_HOLD: Duration = Duration::from_secs(2);
 /// How long a short press identifies the box before it repeats the state.
 const TELL: Duration = Duration::from_secs(2);
-/// How long each pattern of a test is shown, at least.
-const TEST_EACH: Duration = Duration::from_secs(4);
 const REFUSED: Duration = Duration::from_secs(1);
 /// The alert of a panel that does not work as the configuration asks.
 const ALERT: &str = "panel";
@@ -174,6 +172,7 @@ impl Panel {
         loop {
             let condition = *conditions.borrow_and_update();
             let look = self.refresh(condition).await;
+            let retry = self.lights.retry_at();
             let step = self.lights.next_step();
             let gesture = self.gesture_deadline();
             tokio::select! {
@@ -197,6 +196,7 @@ impl Panel {
                 () = at(self.play_until) => { self.plays.pop_front(); self.play_until = None; }
                 () = at(step) => self.step().await,
                 () = at(look) => {}
+                () = at(retry) => self.again(condition).await,
             }
         }
     }
@@ -222,6 +222,16 @@ impl Panel {
             self.show(pattern, counted, brightness).await;
         }
         wait.map(|wait| Instant::now() + wait)
+    }
+
+    /// Gives drivers that failed another chance.
+    async fn again(&mut self, condition: Condition) {
+        if let Some(shown) = self.lights.shown() {
+            self.show(shown.pattern, shown.counted, shown.brightness)
+                .await;
+        } else {
+            self.refresh(condition).await;
+        }
     }
 
     fn brightness(&self, condition: Condition) -> (u8, Option<Duration>) {
@@ -263,7 +273,7 @@ impl Panel {
                 Event::ButtonCancelled,
                 "what the button began was taken back",
             ),
-            Step::Do(Action::Tell) => {
+            Step::Tell => {
                 let pattern = Condition::of(&self.hub.snapshot()).pattern();
                 let count = Play {
                     pattern,
@@ -277,7 +287,7 @@ impl Panel {
             Step::Do(action) => {
                 let message = match action {
                     Action::PowerOff => "the button asked to shut down",
-                    _ => "the button asked to release the data disk",
+                    Action::ReleaseDataDisk => "the button asked to release the data disk",
                 };
                 tell(Event::ButtonPressed, message);
                 // Whoever carries it out may be busy; the button is not.
@@ -293,11 +303,10 @@ impl Panel {
             Command::Identify(Duration::ZERO) => self.play([]),
             Command::Identify(length) => self.play([Play::of(Pattern::Identify, length)]),
             Command::Refuse => self.play([Play::of(Pattern::Refused, REFUSED)]),
-            Command::Test => self.play(
-                Pattern::STATES
-                    .map(|pattern| Play::of(pattern, TEST_EACH.max(length(&pattern.rhythm())))),
-            ),
-            // Ends the task; see `run`.
+            Command::Test => {
+                self.play(Pattern::STATES.map(|pattern| Play::of(pattern, pattern.test_time())));
+            }
+            // What is left to show is shown by `run`, which ends.
             Command::Finish(_) => {}
         }
     }
@@ -337,25 +346,11 @@ impl Panel {
 
     /// Tells where something that the configuration names is not to be had.
     fn tell_missing(&self) {
-        let settings = &self.settings;
-        let choices = self.lights.choices();
-        // Lines that the GPIO device refuses, the registers may have taken.
-        let lit = choices
-            .iter()
-            .any(|choice| choice.used && matches!(choice.name.as_str(), "gpio" | "rppal"));
-        let missing = choices.iter().find(|choice| match choice.name.as_str() {
-            "overlay" => !settings.leds.is_empty() && !choice.used,
-            "gpio" | "rppal" => !settings.pins.is_empty() && !lit,
-            _ => false,
-        });
-        let mut problems = Vec::new();
-        if let Some(choice) = missing {
-            problems.push(format!("the lamps cannot be used: {}", choice.reason));
-        }
-        if settings.button.is_some() && !self.button_choice.used {
-            let reason = &self.button_choice.reason;
-            problems.push(format!("the button cannot be used: {reason}"));
-        }
+        let lamps = self.lights.missing();
+        let lamps = lamps.map(|reason| format!("the lamps cannot be used: {reason}"));
+        let button = (self.settings.button.is_some() && !self.button_choice.used)
+            .then(|| format!("the button cannot be used: {}", self.button_choice.reason));
+        let problems: Vec<_> = lamps.into_iter().chain(button).collect();
         if !problems.is_empty() {
             self.alert(&problems.join("; "));
         }

@@ -42,9 +42,9 @@ impl Button {
     /// Opens what is there, and says what that is or why there is none. Needs the runtime.
     pub(super) fn open(settings: &Settings, machine: &Machine) -> (Self, PanelChoice) {
         let opened = match settings.button {
-            _ if settings.driver == PanelDriver::Off => {
-                Err(DriverError::NotAsked("the panel is off".to_owned()))
-            }
+            _ if matches!(settings.driver, PanelDriver::Off | PanelDriver::Simulated) => Err(
+                DriverError::Missing("a panel that is off or simulated has no button".to_owned()),
+            ),
             Some(line) => open_button(settings, line, machine).and_then(|(request, place)| {
                 let fd = request.as_fd().try_clone_to_owned();
                 let waiter = fd

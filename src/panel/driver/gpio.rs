@@ -6,9 +6,9 @@ use std::time::Duration;
 use gpiocdev::Request;
 use gpiocdev::line::{Bias, EdgeDetection, EventClock, Value, Values};
 
-use super::{Driver, DriverError, Machine, Rhythm, layout_of_pins};
+use super::{Driver, DriverError, Machine, layout_of_pins};
 use crate::config::{Panel as Settings, reserved};
-use crate::panel::show::{Frame, Layout};
+use crate::panel::show::Layout;
 
 /// Chips of the 40-pin header, by label: up to the Pi 3, of the Pi 4, of the Pi 5.
 const HEADERS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
@@ -174,17 +174,6 @@ impl Driver for Lines {
             self.label,
             self.path.display()
         )
-    }
-
-    fn show(&mut self, frames: &[Frame]) -> Result<Rhythm, DriverError> {
-        if let Some(first) = frames.first() {
-            self.set(&first.levels)?;
-        }
-        Ok(if frames.len() > 1 {
-            Rhythm::Wanted
-        } else {
-            Rhythm::Kept
-        })
     }
 
     fn set(&mut self, levels: &[u8]) -> Result<(), DriverError> {

@@ -203,7 +203,7 @@ impl Leds {
 
     fn open(names: &[&str], class: &Path) -> Result<Self, DriverError> {
         let layout = Layout::of(names.len())
-            .ok_or_else(|| DriverError::NotAsked("panel.leds names too many".to_owned()))?;
+            .ok_or_else(|| DriverError::Missing("panel.leds names too many".to_owned()))?;
         let leds = names.iter().map(|name| Led::open(class.join(name)));
         Ok(Self {
             layout,

@@ -34,13 +34,10 @@ impl Default for Machine {
 
 /// Why lamps or the button cannot be driven.
 #[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// Nothing of it is there.
+pub(in crate::panel) enum DriverError {
+    /// Nothing of it is there, or the configuration does not ask for it.
     #[error("{0}")]
     Missing(String),
-    /// The configuration does not ask for it.
-    #[error("{0}")]
-    NotAsked(String),
     /// Somebody else has the line.
     #[error(
         "line {line} of {chip} is in use by {by}; name another in panel.pins or panel.button, or free it"
@@ -134,6 +131,15 @@ impl Kind {
         }
     }
 
+    /// Whether the configuration names lamps that are this kind's.
+    fn is_named(self, settings: &Settings) -> bool {
+        match self {
+            Self::Overlay => !settings.leds.is_empty(),
+            Self::Gpio | Self::Rppal => !settings.pins.is_empty(),
+            Self::Board | Self::Simulated => false,
+        }
+    }
+
     const fn belongs_to(self, driver: PanelDriver) -> bool {
         match driver {
             PanelDriver::Auto => true,
@@ -163,7 +169,16 @@ pub(super) trait Driver: Send + fmt::Debug {
     /// What is driven, for people.
     fn describe(&self) -> String;
     /// Shows the first frame at once; the kernel goes on by itself where it can.
-    fn show(&mut self, frames: &[Frame]) -> Result<Rhythm, DriverError>;
+    fn show(&mut self, frames: &[Frame]) -> Result<Rhythm, DriverError> {
+        if let Some(first) = frames.first() {
+            self.set(&first.levels)?;
+        }
+        Ok(if frames.len() > 1 {
+            Rhythm::Wanted
+        } else {
+            Rhythm::Kept
+        })
+    }
     /// Levels now.
     fn set(&mut self, levels: &[u8]) -> Result<(), DriverError>;
     /// Gives the lamps back as they were found, for a command that only tried them.
@@ -176,6 +191,8 @@ pub(super) struct Chosen {
     pub(super) kind: Kind,
     pub(super) driver: Box<dyn Driver>,
     pub(super) choices: Vec<PanelChoice>,
+    /// Why what the configuration names by name or number is not in use.
+    pub(super) missing: Option<String>,
 }
 
 /// The best driver that `settings` allow and the machine has, without those in `failed`. There is
@@ -190,6 +207,7 @@ pub(super) fn choose(
     }
     let mut chosen: Option<(Kind, Box<dyn Driver>)> = None;
     let mut choices = Vec::new();
+    let mut missing = None;
     for kind in Kind::ALL
         .into_iter()
         .filter(|kind| kind.belongs_to(settings.driver))
@@ -211,12 +229,19 @@ pub(super) fn choose(
                     choice.reason = driver.describe();
                     chosen = Some((kind, driver));
                 }
-                Err(error) => choice.reason = error.to_string(),
+                Err(error) => {
+                    choice.reason = error.to_string();
+                    if kind.is_named(settings) {
+                        missing.get_or_insert_with(|| choice.reason.clone());
+                    }
+                }
             }
         }
         choices.push(choice);
     }
     chosen.map(|(kind, driver)| Chosen {
+        // The registers light the lines that the GPIO device does not.
+        missing: missing.filter(|_| kind != Kind::Rppal),
         kind,
         driver,
         choices,
@@ -240,5 +265,5 @@ fn open(
 /// Lamps for `settings.pins`.
 fn layout_of_pins(settings: &Settings) -> Result<Layout, DriverError> {
     Layout::of(settings.pins.len())
-        .ok_or_else(|| DriverError::NotAsked("panel.pins names no line".to_owned()))
+        .ok_or_else(|| DriverError::Missing("panel.pins names no line".to_owned()))
 }

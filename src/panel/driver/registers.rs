@@ -5,9 +5,9 @@
 use rppal::gpio::{Error, Gpio, Mode, OutputPin};
 
 use super::gpio::Chip;
-use super::{Driver, DriverError, Machine, Rhythm, layout_of_pins};
+use super::{Driver, DriverError, Machine, layout_of_pins};
 use crate::config::Panel as Settings;
-use crate::panel::show::{Frame, Layout};
+use crate::panel::show::Layout;
 
 /// Lamps on pins of the header.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Registers {
     pub(super) fn open(settings: &Settings, machine: &Machine) -> Result<Self, DriverError> {
         let layout = layout_of_pins(settings)?;
         if !settings.chip.is_empty() {
-            return Err(DriverError::NotAsked(
+            return Err(DriverError::Missing(
                 "panel.chip names a chip, and this driver knows the header alone".to_owned(),
             ));
         }
@@ -94,17 +94,6 @@ impl Driver for Registers {
             "{} by their registers; blinking kept by the supervisor, dark without it",
             names.join(", ")
         )
-    }
-
-    fn show(&mut self, frames: &[Frame]) -> Result<Rhythm, DriverError> {
-        if let Some(first) = frames.first() {
-            self.set(&first.levels)?;
-        }
-        Ok(if frames.len() > 1 {
-            Rhythm::Wanted
-        } else {
-            Rhythm::Kept
-        })
     }
 
     fn set(&mut self, levels: &[u8]) -> Result<(), DriverError> {
