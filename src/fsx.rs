@@ -88,6 +88,17 @@ fn write_file(temp: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
+/// Brings everything of the file system that holds `path` to its disk.
+///
+/// # Errors
+/// [`FsError`] with the path.
+pub fn sync_fs(path: &Path) -> Result<(), FsError> {
+    let dir = File::open(path).map_err(FsError::wrap("open", path))?;
+    rustix::fs::syncfs(&dir)
+        .map_err(io::Error::from)
+        .map_err(FsError::wrap("flush the file system of", path))
+}
+
 /// Brings the names in the directory `dir` to the disk.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 //! `/run/systemd/timesync`. Nothing here writes, and nothing asks the host that compiled it: the
 //! architecture of a tree comes from the tree.
 //!
-//! The `rppal` crate is left out: its `system` module knows a board only from fixed paths, which
+//! The `rppal` crate is not used here: its `system` module knows a board only from fixed paths, which
 //! no captured tree can stand in for.
 
 mod cgroup;
@@ -275,17 +275,19 @@ impl Board {
 
     /// This board and its present signals as the status snapshot shows them.
     pub fn summary(&self, signals: &Signals) -> BoardSummary {
-        BoardSummary {
+        let mut board = BoardSummary {
             model: self.model.clone(),
             memory_bytes: self.memory_bytes,
             page_size: self.page_size,
-            temperature_celsius: signals.temperature_celsius,
-            throttled: signals.throttled,
-            undervoltage: signals.undervoltage,
-            fan_rpm: signals.fan_rpm,
-            clock_set: signals.clock_set,
+            temperature_celsius: None,
+            throttled: None,
+            undervoltage: None,
+            fan_rpm: None,
+            clock_set: false,
             simulated: self.simulated,
-        }
+        };
+        signals.show_in(&mut board);
+        board
     }
 }
 
@@ -299,6 +301,15 @@ impl Signals {
     /// remembered time.
     pub fn read(root: &Path) -> Self {
         signals::read_at(root, std::time::SystemTime::now())
+    }
+
+    /// Puts what is felt now into what the status shows of the board.
+    pub fn show_in(&self, board: &mut BoardSummary) {
+        board.temperature_celsius = self.temperature_celsius;
+        board.throttled = self.throttled;
+        board.undervoltage = self.undervoltage;
+        board.fan_rpm = self.fan_rpm;
+        board.clock_set = self.clock_set;
     }
 
     /// The kernel's alarm of the supply voltage under `root`, which can be waited for (`POLLPRI`);

@@ -100,21 +100,30 @@ pub(super) fn space(context: &Context) -> Result<(), Blocked> {
         ));
     }
     let data = dir.parent().unwrap_or(dir);
-    if let Some((left, quota)) = room(data, dir).filter(|(left, _)| *left < least) {
+    let room = room(data, dir, &context.config.volume);
+    if let Some(room) = room.filter(|room| room.left < least) {
         let volume = context.role.volume();
+        let remedy = match room.larger {
+            Some(larger) => format!(
+                "enlarge it: lucid volume resize {volume} {}; the datastore then starts by itself",
+                ByteSize(larger)
+            ),
+            None => {
+                "its quota is as large as the pool and volume.max_quota allow: move the data to \
+                     a larger disk, or raise volume.max_quota"
+                    .to_owned()
+            }
+        };
         return Err(Blocked::new(
             format!(
                 "volume {volume} is full: {} are left of its quota of {}, {} needs {} to start and \
                  recover",
-                human_bytes(left),
-                human_bytes(quota),
+                human_bytes(room.left),
+                human_bytes(room.quota),
                 context.role,
                 human_bytes(least)
             ),
-            format!(
-                "enlarge it: lucid volume resize {volume} {}; the datastore then starts by itself",
-                ByteSize(quota.saturating_mul(2))
-            ),
+            remedy,
         ));
     }
     Ok(())

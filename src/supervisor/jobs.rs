@@ -116,7 +116,9 @@ impl Jobs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.loaded {
+        // Without the pool nothing is known, and nothing is written over what it has.
+        let there = self.file.parent().is_some_and(std::path::Path::is_dir);
+        if !state.loaded && there {
             state.loaded = true;
             let text = fsx::read_text(&self.file, MAX_BYTES).unwrap_or_default();
             state.ended = serde_json::from_str(&text).unwrap_or_default();
@@ -141,11 +143,14 @@ impl Jobs {
         work: impl FnOnce(&Progress) -> Result<String, String> + Send + 'static,
     ) -> Result<Job, String> {
         let mut state = self.lock();
-        let same = |live: &&Live| live.job.kind == kind && live.job.subject == subject;
+        // A verification reads the whole pool, whichever volume it is for.
+        let same = |live: &&Live| {
+            live.job.kind == kind && (live.job.subject == subject || kind == "verify")
+        };
         if let Some(live) = state.live.iter().find(same) {
             return Err(format!(
-                "{kind} of {subject} runs already as job {}; `lucid job show {0}` shows how far it is",
-                live.job.id
+                "{kind} of {} runs already as job {}; `lucid job show {1}` shows how far it is",
+                live.job.subject, live.job.id
             ));
         }
         state.count += 1;
@@ -237,8 +242,9 @@ impl Jobs {
         let running = state.live.iter().map(|live| &live.job);
         let all: Vec<&Job> = state.ended.iter().chain(running).collect();
         let text = serde_json::to_vec(&all).unwrap_or_default();
-        let there = self.file.parent().is_some_and(std::path::Path::is_dir);
-        if there && let Err(error) = fsx::write_atomic(&self.file, &text, 0o644) {
+        if state.loaded
+            && let Err(error) = fsx::write_atomic(&self.file, &text, 0o644)
+        {
             tracing::warn!("{error}; jobs are not remembered over a restart");
         }
     }

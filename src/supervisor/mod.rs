@@ -4,6 +4,7 @@
 //! This module owns them all: it starts them, passes commands on, reloads the configuration,
 //! answers systemd, and ends them in order. It never waits on an engine itself.
 
+mod alerts;
 mod console;
 pub mod credentials;
 mod datastore;

@@ -2,7 +2,7 @@
 //! pause of work that can wait while the board has too little power or is too hot.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
+use super::alerts::{clear, raise_as};
 use crate::board::Signals;
-use crate::journal::{self, Event};
+use crate::fsx;
+use crate::journal::Event;
 use crate::readable::urgent;
 use crate::status::{Alert, Severity, StatusHub};
 
@@ -35,11 +37,7 @@ pub(super) fn publish(hub: &StatusHub, signals: &Signals) -> bool {
         None
     };
     hub.update(|status| {
-        status.board.temperature_celsius = signals.temperature_celsius;
-        status.board.throttled = signals.throttled;
-        status.board.undervoltage = signals.undervoltage;
-        status.board.fan_rpm = signals.fan_rpm;
-        status.board.clock_set = signals.clock_set;
+        signals.show_in(&mut status.board);
         status.background_paused = reason.map(str::to_owned);
     });
     let heat = signals
@@ -53,7 +51,8 @@ pub(super) fn publish(hub: &StatusHub, signals: &Signals) -> bool {
             Severity::Warning,
             "board",
             format!("the processor is slowed{heat}"),
-            "give the board air or a fan; backups and checks wait until it has cooled down",
+            "give the board air or a fan; scheduled snapshots and new checks wait until it has cooled \
+             down",
         ),
         Event::AlertRaised,
     );
@@ -74,33 +73,24 @@ pub(super) fn publish(hub: &StatusHub, signals: &Signals) -> bool {
 
 /// Opens or closes `alert`; answers true when it is new.
 fn turn(hub: &StatusHub, holds: bool, alert: Alert, event: Event) -> bool {
-    let (id, text) = (
-        alert.id.clone(),
-        format!("{}; {}", alert.message, alert.action),
-    );
     if holds {
-        let new = hub.raise(alert);
-        if new {
-            journal::emit(event, "board", &text);
-        }
-        return new;
+        return raise_as(hub, alert, event);
     }
-    if hub.clear(&id) {
-        journal::emit(Event::AlertCleared, "board", &format!("{id} is over"));
-    }
+    clear(hub, &alert.id, "board");
     false
 }
 
 /// Brings what lies in the page cache of the data to the disk, before the power goes for good.
 pub(super) async fn flush(data: PathBuf) {
-    let flushed = tokio::task::spawn_blocking(move || {
-        let dir = File::open(&data)?;
-        rustix::fs::syncfs(&dir).map_err(std::io::Error::from)
-    });
+    let dir = data.display().to_string();
+    let flushed = tokio::task::spawn_blocking(move || fsx::sync_fs(&data));
     match timeout(FLUSH_LIMIT, flushed).await {
-        Ok(Ok(Ok(()))) => tracing::info!("the data was flushed, since the voltage is low"),
-        Ok(Ok(Err(error))) => tracing::error!("cannot flush the data: {error}"),
-        _ => tracing::error!("flushing the data takes longer than {FLUSH_LIMIT:?}"),
+        Ok(Ok(Ok(()))) => tracing::info!("{dir} was flushed, since the voltage is low"),
+        Ok(Ok(Err(error))) => tracing::error!("{error}; shut the board down before the power goes"),
+        _ => tracing::error!(
+            "flushing {dir} takes longer than {} s; shut the board down before the power goes",
+            FLUSH_LIMIT.as_secs()
+        ),
     }
 }
 
@@ -108,6 +98,7 @@ pub(super) async fn flush(data: PathBuf) {
 /// next look (`Documentation/hwmon/sysfs-interface.rst`, poll on alarms).
 #[derive(Debug)]
 pub(super) struct Alarm {
+    path: PathBuf,
     file: File,
     waiter: AsyncFd<std::os::fd::OwnedFd>,
 }
@@ -115,12 +106,14 @@ pub(super) struct Alarm {
 impl Alarm {
     /// The alarm under `root`.
     pub(super) fn open(root: &Path) -> Option<Self> {
-        Self::of(File::open(Signals::voltage_alarm(root)?).ok()?)
+        let path = Signals::voltage_alarm(root)?;
+        let file = File::open(&path).ok()?;
+        Self::of(path, file)
     }
 
-    fn of(file: File) -> Option<Self> {
+    fn of(path: PathBuf, file: File) -> Option<Self> {
         let waiter = urgent(file.as_fd().try_clone_to_owned().ok()?).ok()?;
-        Some(Self { file, waiter })
+        Some(Self { path, file, waiter })
     }
 
     /// Waits until the kernel says that it changed.
@@ -130,8 +123,10 @@ impl Alarm {
         match self.waiter.ready(Interest::PRIORITY).await {
             Ok(mut ready) => ready.clear_ready(),
             Err(error) => {
-                let fd = self.file.as_raw_fd();
-                tracing::warn!("the voltage alarm (descriptor {fd}) cannot be waited for: {error}");
+                tracing::warn!(
+                    "{} cannot be waited for: {error}; the voltage is looked at every ten seconds",
+                    self.path.display()
+                );
                 std::future::pending::<()>().await;
             }
         }
@@ -142,7 +137,7 @@ impl Alarm {
 mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
     use super::*;
     use crate::status::fixture::hub;
@@ -190,7 +185,7 @@ mod tests {
         let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut receiver, _) = listener.accept().unwrap();
         let file = File::from(OwnedFd::from(receiver.try_clone().unwrap()));
-        let mut alarm = Alarm::of(file).unwrap();
+        let mut alarm = Alarm::of(PathBuf::from("alarm"), file).unwrap();
         let silent = timeout(Duration::from_millis(50), alarm.changed()).await;
         assert!(silent.is_err());
         let flags = nix::sys::socket::MsgFlags::MSG_OOB;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::process::Command as Program;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::alerts;
 use super::datastore::Command;
 use super::handle::Datastores;
 use crate::config::Role;
@@ -27,7 +28,7 @@ const DATA: &str = "data-pool";
 /// RAM and the engines are stopped: their next start finds the guard closed and tells why.
 pub(super) async fn run(hub: StatusHub, paths: Paths, datastores: Datastores) {
     for alert in faults_of_start(&paths) {
-        tell(&hub, alert);
+        alerts::raise(&hub, alert);
     }
     let guard = Guard::new(&paths);
     let mut ticks = interval(INTERVAL);
@@ -43,7 +44,7 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, datastores: Datastores) {
                 there = true;
             }
             Err(fault) => {
-                tell(
+                alerts::raise(
                     &hub,
                     Alert::new(
                         DATA,
@@ -60,16 +61,6 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, datastores: Datastores) {
                 }
             }
         }
-    }
-}
-
-fn tell(hub: &StatusHub, alert: Alert) {
-    let (subject, text) = (
-        alert.subject.clone(),
-        format!("{}; {}", alert.message, alert.action),
-    );
-    if hub.raise(alert) {
-        journal::emit(Event::AlertRaised, &subject, &text);
     }
 }
 

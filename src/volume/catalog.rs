@@ -52,8 +52,8 @@ pub(super) enum Intent {
     Create { name: Name },
     /// The directory was or will be renamed to `grave` and removed.
     Delete { name: Name, grave: String },
-    /// `staging` is to take the place of the volume, whose former state then lies in `staging`.
-    Rollback { name: Name, staging: String },
+    /// `staging` is to take the place of a volume, whose former state then lies in `staging`.
+    Rollback { staging: String },
 }
 
 fn file(paths: &Paths) -> PathBuf {
@@ -77,7 +77,9 @@ fn read<T: for<'a> Deserialize<'a>>(path: &std::path::Path) -> Result<Option<T>,
 }
 
 fn write<T: Serialize>(path: &std::path::Path, value: &T) -> Result<(), OpError> {
-    let text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(std::io::Error::other)
+        .map_err(FsError::wrap("write", path))?;
     if let Some(dir) = path.parent() {
         fsx::create_dir(dir, 0o755)?;
     }

@@ -22,10 +22,12 @@ pub enum OpError {
         snapshot: String,
     },
     /// The name is taken.
-    #[error("there is a volume {0} already")]
+    #[error("there is a volume {0} already; choose another name, or `lucid volume info {0}`")]
     Exists(Name),
     /// A directory is in the way that is no volume.
-    #[error("{path} is there and is no volume of this appliance; it is left as it is")]
+    #[error(
+        "{path} is there and is no volume of this appliance; it is left as it is: choose another name, or move it away"
+    )]
     Foreign {
         /// What is in the way.
         path: String,

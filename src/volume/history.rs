@@ -31,13 +31,13 @@ pub struct Sample {
 }
 
 /// What the samples of a volume say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Growth {
     /// Bytes an hour, over the last two hours; absent where too little is known.
     pub bytes_per_hour: Option<f64>,
     /// Bytes a day, over the last two weeks; absent where too little is known.
     pub bytes_per_day: Option<f64>,
-    /// Seconds until the quota is full at the slower of both rates; absent where it does not grow.
+    /// Seconds until the quota is full at the faster of both rates; absent where it does not grow.
     pub full_in_seconds: Option<u64>,
 }
 
@@ -85,12 +85,14 @@ impl History {
         &mut self,
         paths: &Paths,
         now: u64,
-        used: &[(Name, u64)],
+        used: &[(Name, Option<u64>)],
     ) -> Result<(), OpError> {
         self.rings
             .retain(|name, _| used.iter().any(|(known, _)| known == name));
         let mut hour_passed = false;
         for (name, used) in used {
+            // One that cannot be told now keeps what is known.
+            let Some(used) = used else { continue };
             let rings = self.rings.entry(name.clone()).or_default();
             let sample = Sample {
                 at: now,
@@ -195,7 +197,7 @@ mod tests {
 
     fn grow(history: &mut History, paths: &Paths, minutes: u64, each: u64) {
         for minute in 0..minutes {
-            let used = [(name(), 1000 + minute * each)];
+            let used = [(name(), Some(1000 + minute * each))];
             history.sample(paths, NOW + minute * 60, &used).unwrap();
         }
     }
@@ -237,13 +239,15 @@ mod tests {
         grow(&mut history, &paths, 59, 10);
         let written = std::fs::metadata(file(&paths)).unwrap();
         history
-            .sample(&paths, NOW + 59 * 60, &[(name(), 1)])
+            .sample(&paths, NOW + 59 * 60, &[(name(), Some(1))])
             .unwrap();
         assert_eq!(
             written.ino(),
             std::fs::metadata(file(&paths)).unwrap().ino()
         );
-        history.sample(&paths, NOW + 3600, &[(name(), 1)]).unwrap();
+        history
+            .sample(&paths, NOW + 3600, &[(name(), Some(1))])
+            .unwrap();
         assert_eq!(History::load(&paths).hours(&name()).len(), 2);
     }
 
@@ -253,7 +257,7 @@ mod tests {
         let mut history = History::default();
         grow(&mut history, &paths, 30, 10);
         history
-            .sample(&paths, NOW - 86_400, &[(name(), 7)])
+            .sample(&paths, NOW - 86_400, &[(name(), Some(7))])
             .unwrap();
         assert_eq!(history.hours(&name()).len(), 1);
         history.sample(&paths, NOW, &[]).unwrap();
@@ -271,7 +275,7 @@ mod tests {
             let (_dir, paths) = root();
             let mut history = History::default();
             for (at, used) in samples {
-                history.sample(&paths, at, &[(name(), used)]).unwrap();
+                history.sample(&paths, at, &[(name(), Some(used))]).unwrap();
             }
             let growth = history.growth(&name(), quota);
             prop_assert!(growth.bytes_per_hour.is_none_or(f64::is_finite));

@@ -1,26 +1,32 @@
 //! What volumes and pool look like: use, state, growth, what the pool lacks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
+use super::btrfs::{Btrfs, Usage};
 use super::catalog::Entry;
 use super::error::OpError;
 use super::history::{Growth, Sample};
-use super::manager::{Manager, lock};
+use super::manager::{Manager, lock, of_role};
 use super::name::Name;
+use crate::config::{Role, Volume as Settings};
 use crate::fsx::FsError;
+use crate::paths::Paths;
 use crate::units::{MIB, human_bytes};
 
 /// Kept outside all quotas: two percent of the pool, at least this, so that the supervisor,
-/// deletions and restores still work on a full one.
+/// deletions and restores still work on a full one; on a small pool a quarter of it at most.
 const LEAST_RESERVE: u64 = 256 * MIB;
 const RESERVE_SHARE: u64 = 50;
 
 /// A chunk of metadata is 256 MiB on pools below 50 GB, 1 GiB above (mkfs.btrfs(8)), twice that
 /// with two copies.
 const LEAST_UNALLOCATED: u64 = 512 * MIB;
+
+/// Above this a new chunk is needed soon.
+const METADATA_PERCENT: f64 = 90.0;
 
 /// Everything about one volume.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +46,9 @@ pub struct Info {
     pub state: &'static str,
     /// How it grows.
     pub growth: Growth,
+    /// What its quota may be raised to: twice of it, or what setting and pool allow; absent where
+    /// there is no quota, or none that is larger.
+    pub larger_quota: Option<u64>,
 }
 
 /// Space of the whole pool.
@@ -59,25 +68,14 @@ impl Manager {
     /// # Errors
     /// [`OpError::File`] where the file system does not answer.
     pub fn space(&self) -> Result<Space, OpError> {
-        let data = self.inner().paths.data();
-        let stat = statvfs(&data)
-            .map_err(std::io::Error::from)
-            .map_err(FsError::wrap("ask for the space of", &data))?;
-        let total = stat.blocks() * stat.fragment_size();
-        Ok(Space {
-            total,
-            free: stat.blocks_available() * stat.fragment_size(),
-            reserve: (total / RESERVE_SHARE).max(LEAST_RESERVE).min(total / 4),
-        })
+        space_of(&self.inner().paths.data())
     }
 
     /// All volumes, in the order of their making.
     pub fn list(&self) -> Vec<Info> {
-        let entries = lock(&self.inner().catalog).volumes.clone();
-        entries
-            .into_iter()
-            .map(|entry| self.describe(entry))
-            .collect()
+        let space = self.space().ok();
+        let entries = self.entries().into_iter();
+        entries.map(|entry| self.describe(entry, space)).collect()
     }
 
     /// One volume.
@@ -85,52 +83,31 @@ impl Manager {
     /// # Errors
     /// [`OpError::Unknown`].
     pub fn info(&self, name: &Name) -> Result<Info, OpError> {
-        Ok(self.describe(self.entry(name)?))
+        Ok(self.describe(self.entry(name)?, self.space().ok()))
     }
 
-    fn describe(&self, entry: Entry) -> Info {
-        let path = self.path(&entry.name);
-        let usage = self
-            .inner()
-            .pool
-            .as_ref()
-            .ok()
-            .and_then(|pool| self.usage(pool, &entry.name));
-        let percent = match (usage, entry.quota) {
-            (Some(usage), Some(quota)) => Some(share(usage.referenced, quota)),
-            _ => statvfs(&path).ok().map(|stat| {
-                let used = stat.blocks().saturating_sub(stat.blocks_free());
-                share(used, used + stat.blocks_available())
-            }),
-        };
-        let settings = self.settings();
-        let state = match percent {
-            _ if !path.is_dir() => "missing",
-            Some(percent) if percent >= f64::from(settings.critical_percent) => "critical",
-            Some(percent) if percent >= f64::from(settings.warning_percent) => "warning",
-            _ => "healthy",
-        };
+    fn describe(&self, entry: Entry, space: Option<Space>) -> Info {
+        let pool = self.inner().pool.as_ref().ok();
+        let usage = pool.and_then(|pool| self.usage(pool, &entry.name));
         let growth = lock(&self.inner().history).growth(&entry.name, entry.quota);
-        Info {
-            growth,
-            used_bytes: usage.map(|usage| usage.referenced),
-            exclusive_bytes: usage.map(|usage| usage.exclusive),
-            percent: percent.filter(|_| state != "missing"),
-            state,
-            path,
-            entry,
-        }
+        let mut info = described(self.path(&entry.name), entry, usage, self.settings());
+        info.growth = growth;
+        info.larger_quota = info
+            .entry
+            .quota
+            .zip(space)
+            .and_then(|(quota, space)| larger(quota, space, self.settings()));
+        info
     }
 
-    /// Takes a sample of what every volume uses; at most one a minute is kept.
+    /// Keeps what volumes use, as [`Manager::list`] told it; at most once a minute.
     ///
     /// # Errors
     /// [`OpError::File`] where the history cannot be written.
-    pub fn sample(&self) -> Result<(), OpError> {
-        let used: Vec<_> = self
-            .list()
-            .into_iter()
-            .filter_map(|info| Some((info.entry.name, info.used_bytes?)))
+    pub fn sample(&self, all: &[Info]) -> Result<(), OpError> {
+        let used: Vec<_> = all
+            .iter()
+            .map(|info| (info.entry.name.clone(), info.used_bytes))
             .collect();
         let now = std::time::SystemTime::now()
             .duration_since(std::time::SystemTime::UNIX_EPOCH)
@@ -147,57 +124,162 @@ impl Manager {
         Ok(lock(&self.inner().history).hours(name))
     }
 
-    /// What the pool as a whole lacks: id of the alert, whether it is critical, what is wrong, what
-    /// to do.
-    pub fn pool_faults(&self) -> Vec<(&'static str, bool, String, &'static str)> {
-        let mut faults = Vec::new();
-        let settings = self.settings();
-        let space = self.inner().pool.as_ref().ok().and(self.space().ok());
-        let used = space.map_or(0.0, |space| {
-            share(space.total.saturating_sub(space.free), space.total)
-        });
-        let low = space.is_some_and(|space| space.free < space.reserve);
-        let critical = low || used >= f64::from(settings.critical_percent);
-        if let Some(space) =
-            space.filter(|_| critical || used >= f64::from(settings.warning_percent))
-        {
-            faults.push((
-                "pool:space",
-                critical,
-                format!(
-                    "the data pool is {used} % full: {} are left of {}",
-                    human_bytes(space.free),
-                    human_bytes(space.total)
-                ),
-                "delete snapshots or volumes that are not needed (`lucid volume list`), or grow the \
-                 pool",
-            ));
-        }
-        if let Ok(pool) = &self.inner().pool
-            && let (Some(metadata), Some(unallocated)) = (pool.metadata(), pool.unallocated())
-            && metadata.used * 10 > metadata.total * 9
-            && unallocated < LEAST_UNALLOCATED
-        {
-            faults.push((
-                "pool:metadata",
-                true,
-                format!(
-                    "the data pool's metadata is {} % full, and only {} of the device is free for more",
-                    share(metadata.used, metadata.total),
-                    human_bytes(unallocated)
-                ),
-                "free whole chunks with `btrfs balance start -dusage=20 /data`, then delete what is \
-                 not needed",
-            ));
-        }
-        faults
+    /// Space of the pool, where it is one.
+    pub fn pool_space(&self) -> Option<Space> {
+        self.inner().pool.as_ref().ok()?;
+        self.space().ok()
+    }
+
+    /// What is wrong where metadata cannot grow any more.
+    pub fn metadata_fault(&self) -> Option<String> {
+        let pool = self.inner().pool.as_ref().ok()?;
+        let (metadata, unallocated) = (pool.metadata()?, pool.unallocated()?);
+        let used = percent(metadata.used, metadata.total);
+        (used > METADATA_PERCENT && unallocated < LEAST_UNALLOCATED).then(|| {
+            format!(
+                "the data pool's metadata is {used} % full, and only {} of the device is free for \
+                 more",
+                human_bytes(unallocated)
+            )
+        })
     }
 }
 
+impl Space {
+    fn of(total: u64, free: u64) -> Self {
+        Self {
+            total,
+            free,
+            reserve: (total / RESERVE_SHARE).max(LEAST_RESERVE).min(total / 4),
+        }
+    }
+
+    /// How full it is.
+    pub fn percent(self) -> f64 {
+        percent(self.total.saturating_sub(self.free), self.total)
+    }
+}
+
+/// A datastore's directory that is no volume: of an earlier layout, or where there is no pool.
+pub fn of_directory(paths: &Paths, role: Role, settings: &Settings) -> Option<Info> {
+    let (name, kind) = of_role(role)?;
+    let path = paths.data().join(name.as_str());
+    let entry = Entry {
+        name,
+        kind,
+        quota: None,
+        created: String::new(),
+        schedule: None,
+    };
+    Some(described(path, entry, None, settings))
+}
+
+fn described(path: PathBuf, entry: Entry, usage: Option<Usage>, settings: &Settings) -> Info {
+    let full = match (usage, entry.quota) {
+        (Some(usage), Some(quota)) => Some(percent(usage.referenced, quota)),
+        _ => statvfs(&path).ok().map(|stat| {
+            let used = stat.blocks().saturating_sub(stat.blocks_free());
+            percent(used, used + stat.blocks_available())
+        }),
+    };
+    let state = match full {
+        _ if !path.is_dir() => "missing",
+        Some(full) if full >= f64::from(settings.critical_percent) => "critical",
+        Some(full) if full >= f64::from(settings.warning_percent) => "warning",
+        _ => "healthy",
+    };
+    Info {
+        used_bytes: usage.map(|usage| usage.referenced),
+        exclusive_bytes: usage.map(|usage| usage.exclusive),
+        percent: full.filter(|_| state != "missing"),
+        state,
+        path,
+        entry,
+        growth: Growth::default(),
+        larger_quota: None,
+    }
+}
+
+fn larger(quota: u64, space: Space, settings: &Settings) -> Option<u64> {
+    let most = space.total.saturating_sub(space.reserve);
+    let most = most.min(settings.max_quota.0) / MIB * MIB;
+    let larger = quota.saturating_mul(2).min(most);
+    (larger > quota).then_some(larger)
+}
+
+/// Bytes that may still be written below `dir`, a directory of the pool `data`.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes left.
+    pub left: u64,
+    /// The quota that says so.
+    pub quota: u64,
+    /// See [`Info::larger_quota`].
+    pub larger: Option<u64>,
+}
+
+/// What a quota leaves; `None` where there is none. Runs a program: blocks.
+pub fn room(data: &Path, dir: &Path, settings: &Settings) -> Option<Room> {
+    let pool = Btrfs::at(data).ok()?;
+    let usage = pool.usage(Btrfs::id(dir).ok()?)?;
+    let quota = usage.limit?;
+    Some(Room {
+        left: quota.saturating_sub(usage.referenced),
+        quota,
+        larger: space_of(data)
+            .ok()
+            .and_then(|space| larger(quota, space, settings)),
+    })
+}
+
+fn space_of(data: &Path) -> Result<Space, OpError> {
+    let stat = statvfs(data)
+        .map_err(std::io::Error::from)
+        .map_err(FsError::wrap("ask for the space of", data))?;
+    Ok(Space::of(
+        stat.blocks() * stat.fragment_size(),
+        stat.blocks_available() * stat.fragment_size(),
+    ))
+}
+
 /// Percent with one digit.
-fn share(part: u64, whole: u64) -> f64 {
+fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
     (part as f64 / whole as f64 * 1000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::GIB;
+
+    #[test]
+    fn a_larger_quota_is_one_that_resize_takes_or_none() {
+        let settings = Settings::default();
+        let space = |gib: u64| Space::of(gib * GIB, gib * GIB);
+        assert_eq!(larger(GIB, space(100), &settings), Some(2 * GIB));
+        assert_eq!(larger(60 * GIB, space(500), &settings), Some(100 * GIB));
+        assert_eq!(larger(100 * GIB, space(500), &settings), None);
+        let small = larger(5 * GIB, space(8), &settings).unwrap();
+        assert!(small > 5 * GIB && small < 8 * GIB, "{small}");
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_says_so_and_its_level_goes_by_the_settings() {
+        let settings = Settings::default();
+        let info = of_directory(&Paths::new("/nonexistent"), Role::Cache, &settings).unwrap();
+        assert_eq!((info.state, info.percent), ("missing", None));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("data/redis")).unwrap();
+        let paths = Paths::new(dir.path());
+        let low = Settings {
+            warning_percent: 0,
+            critical_percent: 0,
+            ..settings
+        };
+        let info = of_directory(&paths, Role::Cache, &low).unwrap();
+        assert_eq!(info.state, "critical");
+    }
 }

@@ -1,7 +1,7 @@
 //! The volumes of the pool: what an earlier run left half done, who may change what, quotas in
 //! force. All calls block; one operation at a time changes a volume.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::history::History;
 use super::name::{Kind, Name};
 use crate::config::Role;
 use crate::config::Volume as Settings;
-use crate::fsx::{self, FsError};
+use crate::fsx::FsError;
 use crate::paths::Paths;
 use crate::status::now_rfc3339;
 
@@ -32,7 +32,6 @@ pub(super) struct Inner {
     pub(super) catalog: Mutex<Catalog>,
     /// Quota groups by volume; a subvolume keeps its number while it lives.
     ids: Mutex<HashMap<Name, u64>>,
-    busy: Mutex<HashMap<Name, &'static str>>,
     pub(super) history: Mutex<History>,
     /// When scheduled snapshots were last taken, by the monotonic clock.
     taken: Mutex<HashMap<Name, Instant>>,
@@ -42,17 +41,20 @@ pub(super) struct Inner {
 /// Held from the writing of an intent until it is done: there is one file of intents a pool, and a
 /// manager that is opened anew must not clear up what another one is just doing.
 static CHANGING: Mutex<()> = Mutex::new(());
+/// What changes which volume of which pool, for every manager alike.
+static BUSY: Mutex<BTreeMap<PathBuf, &'static str>> = Mutex::new(BTreeMap::new());
+/// Held from the reading of a catalog until it is written.
+static CATALOG: Mutex<()> = Mutex::new(());
 
 /// While it lives, no other operation changes the volume.
 #[derive(Debug)]
 pub(super) struct Claim {
-    inner: Arc<Inner>,
-    name: Name,
+    path: PathBuf,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        lock(&self.inner.busy).remove(&self.name);
+        lock(&BUSY).remove(&self.path);
     }
 }
 
@@ -60,11 +62,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The datastore whose volume this is.
-pub(super) fn owner(name: &Name) -> Option<Role> {
-    Role::ALL
-        .into_iter()
-        .find(|role| role.volume() == name.as_str())
+/// Name and kind of a datastore's volume.
+pub(super) fn of_role(role: Role) -> Option<(Name, Kind)> {
+    let name = role.volume();
+    Some((name.parse().ok()?, name.parse().ok()?))
 }
 
 impl Manager {
@@ -75,13 +76,14 @@ impl Manager {
     /// [`OpError`] where the catalog cannot be read or a quota not be set.
     pub fn open(paths: &Paths, settings: &Settings) -> Result<Self, OpError> {
         let data = paths.data();
+        // No catalog is read that another manager is just changing.
+        let changing = lock(&CHANGING);
         let inner = Inner {
             pool: Btrfs::at(&data),
             catalog: Mutex::new(Catalog::load(paths)?),
             paths: paths.clone(),
             settings: settings.clone(),
             ids: Mutex::default(),
-            busy: Mutex::default(),
             history: Mutex::new(History::load(paths)),
             taken: Mutex::default(),
             opened: Instant::now(),
@@ -98,11 +100,10 @@ impl Manager {
                 tracing::info!("use of volumes is counted anew: {error}");
             }
         }
-        {
-            let _changing = manager.changing()?;
-            manager.adopt()?;
-        }
+        manager.recover()?;
+        manager.adopt()?;
         manager.enforce()?;
+        drop(changing);
         Ok(manager)
     }
 
@@ -131,18 +132,20 @@ impl Manager {
     }
 
     pub(super) fn claim(&self, name: &Name, what: &'static str) -> Result<Claim, OpError> {
-        let mut busy = lock(&self.inner.busy);
-        if let Some(running) = busy.get(name) {
+        let (mut busy, path) = (lock(&BUSY), self.path(name));
+        if let Some(running) = busy.get(&path) {
             return Err(OpError::Busy {
                 name: name.clone(),
                 running,
             });
         }
-        busy.insert(name.clone(), what);
-        Ok(Claim {
-            inner: Arc::clone(&self.inner),
-            name: name.clone(),
-        })
+        busy.insert(path.clone(), what);
+        Ok(Claim { path })
+    }
+
+    /// What the catalog has.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        lock(&self.inner.catalog).volumes.clone()
     }
 
     pub(super) fn entry(&self, name: &Name) -> Result<Entry, OpError> {
@@ -154,13 +157,15 @@ impl Manager {
         &self,
         change: impl FnOnce(&mut Catalog) -> Result<T, OpError>,
     ) -> Result<T, OpError> {
-        let mut catalog = lock(&self.inner.catalog);
-        let mut new = catalog.clone();
+        let _one_at_a_time = lock(&CATALOG);
+        // What the pool has, not what this manager remembers.
+        let found = Catalog::load(&self.inner.paths)?;
+        let mut new = found.clone();
         let result = change(&mut new)?;
-        if new != *catalog {
+        if new != found {
             new.save(&self.inner.paths)?;
-            *catalog = new;
         }
+        *lock(&self.inner.catalog) = new;
         Ok(result)
     }
 
@@ -197,7 +202,7 @@ impl Manager {
             Intent::Create { name } => {
                 let path = self.path(name);
                 let known = lock(&self.inner.catalog).get(name).is_ok();
-                if !known && owner(name).is_none() && is_empty(&path) {
+                if !known && name.owner().is_none() && is_empty(&path) {
                     clear_up(&path);
                 }
             }
@@ -216,7 +221,7 @@ impl Manager {
                 }
             }
             // Exchanged or not: what lies there now is not the volume.
-            Intent::Rollback { staging, .. } => clear_up(&data.join(staging)),
+            Intent::Rollback { staging } => clear_up(&data.join(staging)),
         }
         tracing::info!("an operation on volumes that was cut off was cleared up: {intent:?}");
         Intent::done(&self.inner.paths)
@@ -231,9 +236,7 @@ impl Manager {
             None
         };
         for role in Role::ALL {
-            let (Ok(name), Ok(kind)) =
-                (role.volume().parse::<Name>(), role.volume().parse::<Kind>())
-            else {
+            let Some((name, kind)) = of_role(role) else {
                 continue;
             };
             let path = self.path(&name);
@@ -242,9 +245,15 @@ impl Manager {
             } else {
                 path.is_dir()
             };
-            // What holds data already is not put under a limit that it may be above.
-            let quota = quota.filter(|_| is_empty(&path));
             if there && self.entry(&name).is_err() {
+                // What holds data already is not put under a limit that it may be above; one that
+                // it has stays.
+                let quota = if is_empty(&path) {
+                    quota
+                } else {
+                    let pool = self.inner.pool.as_ref().ok();
+                    pool.and_then(|pool| self.usage(pool, &name)?.limit)
+                };
                 self.change(|catalog| {
                     catalog.volumes.push(Entry {
                         name,
@@ -265,8 +274,7 @@ impl Manager {
         let Ok(pool) = &self.inner.pool else {
             return Ok(());
         };
-        let entries = lock(&self.inner.catalog).volumes.clone();
-        for entry in entries {
+        for entry in self.entries() {
             let path = self.path(&entry.name);
             let (Some(quota), true) = (entry.quota, is_subvolume(&path)) else {
                 continue;
@@ -293,9 +301,13 @@ impl Manager {
     }
 }
 
-/// Whether nothing is in a directory; one that is not there holds nothing.
+/// Whether nothing is in a directory; one that is not there holds nothing, of one that cannot be
+/// read nobody knows.
 fn is_empty(path: &Path) -> bool {
-    std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none())
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Removes what nobody needs any more. What cannot be removed takes space, and keeps nothing from
@@ -340,12 +352,4 @@ fn inner_subvolumes(path: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), OpError> {
-    std::fs::rename(from, to).map_err(FsError::wrap("rename", from))?;
-    if let Some(dir) = to.parent() {
-        fsx::sync_dir(dir).map_err(FsError::wrap("flush", dir))?;
-    }
-    Ok(())
 }

@@ -37,7 +37,7 @@ pub use cleanup::{Cleaned, Filter};
 pub use error::OpError;
 pub use health::{DeviceHealth, HealthReport, Verdict as HealthVerdict, ask_all};
 pub use history::{Growth, Sample};
-pub use look::{Info, Space};
+pub use look::{Info, Room, Space, of_directory, room};
 pub use manager::Manager;
 pub use name::{Kind, Name, NameError};
 pub use prepare::{Outcome, prepare};
@@ -46,15 +46,6 @@ pub use snapshots::{Origin, Snapshot};
 pub use verify::Verdict;
 
 use crate::fsx::FsError;
-
-/// Bytes that may still be written below `dir`, a directory of the pool `data`, and the quota that
-/// says so; `None` where no quota does. Runs a program: blocks.
-pub fn room(data: &std::path::Path, dir: &std::path::Path) -> Option<(u64, u64)> {
-    let pool = btrfs::Btrfs::at(data).ok()?;
-    let usage = pool.usage(btrfs::Btrfs::id(dir).ok()?)?;
-    let limit = usage.limit?;
-    Some((limit.saturating_sub(usage.referenced), limit))
-}
 
 /// Why an operation on the pool failed.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Role;
+
 /// Names on the pool that are no volumes.
-const RESERVED: [&str; 3] = ["system", "snapshots", "lost-found"];
+const RESERVED: [&str; 2] = ["system", "snapshots"];
 const LONGEST: usize = 63;
 
 /// The name of a volume: a directory of the pool, and of nothing else. Letters without case and
@@ -30,6 +32,13 @@ impl Name {
     /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The datastore whose volume this is.
+    pub fn owner(&self) -> Option<Role> {
+        Role::ALL
+            .into_iter()
+            .find(|role| role.volume() == self.as_str())
     }
 }
 

@@ -7,7 +7,7 @@ use super::btrfs::Btrfs;
 use super::catalog::{Entry, Intent};
 use super::error::OpError;
 use super::look::Info;
-use super::manager::{Manager, owner, remove_tree, rename};
+use super::manager::{Manager, of_role, remove_tree};
 use super::name::{Kind, Name};
 use crate::config::Role;
 use crate::fsx::{self, FsError};
@@ -58,8 +58,7 @@ impl Manager {
     /// # Errors
     /// [`OpError`].
     pub fn ensure(&self, role: Role) -> Result<(), OpError> {
-        let (Ok(name), Ok(kind)) = (role.volume().parse::<Name>(), role.volume().parse::<Kind>())
-        else {
+        let Some((name, kind)) = of_role(role) else {
             return Ok(());
         };
         if self.path(&name).symlink_metadata().is_ok() || self.entry(&name).is_ok() {
@@ -77,7 +76,7 @@ impl Manager {
         if self.entry(name).is_ok() {
             return Err(OpError::Exists(name.clone()));
         }
-        if let Some(role) = owner(name).filter(|role| role.volume() != kind.name()) {
+        if let Some(role) = name.owner().filter(|role| role.volume() != kind.name()) {
             return Err(OpError::Refused(format!(
                 "{name} is the volume of datastore {role}: its type is {}",
                 role.volume()
@@ -119,7 +118,7 @@ impl Manager {
             }
             listed
         });
-        Intent::done(&self.inner().paths)?;
+        self.done();
         made?;
         self.info(name)
     }
@@ -139,9 +138,7 @@ impl Manager {
                     Btrfs::limit(path, quota)?;
                 }
                 // The making is on the disk before the catalog says so.
-                let dir = std::fs::File::open(path).map_err(FsError::wrap("open", path))?;
-                let flushed = rustix::fs::syncfs(&dir).map_err(std::io::Error::from);
-                Ok(flushed.map_err(FsError::wrap("flush", path))?)
+                Ok(fsx::sync_fs(path)?)
             });
         if finished.is_err() {
             unmake(path);
@@ -156,13 +153,11 @@ impl Manager {
     pub fn delete(&self, name: &Name, confirm: Option<&str>) -> Result<(), OpError> {
         let _claim = self.claim(name, "delete")?;
         let info = self.info(name)?;
-        if let Some(role) = owner(name) {
+        if let Some(role) = name.owner() {
             return Err(OpError::InUse {
                 name: name.clone(),
                 by: format!("datastore {role}"),
-                remedy: "it cannot be deleted; `lucid datastore stop` and a restored backup \
-                         replace what it holds"
-                    .to_owned(),
+                remedy: "it cannot be deleted; a rollback replaces what it holds".to_owned(),
             });
         }
         if let Some(user) = super::users::of(&info.path) {
@@ -191,19 +186,33 @@ impl Manager {
         let grave = self.inner().paths.data().join(grave);
         remove_tree(&grave)?;
         intent.save(&self.inner().paths)?;
-        if let Err(error) = rename(&info.path, &grave) {
+        if let Err(error) = std::fs::rename(&info.path, &grave) {
             // It is still the volume, and must not go at the next start.
-            Intent::done(&self.inner().paths)?;
-            return Err(error);
+            self.done();
+            return Err(FsError::wrap("rename", &info.path)(error).into());
         }
-        self.change(|catalog| {
-            catalog.volumes.retain(|entry| entry.name != *name);
-            Ok(())
-        })?;
         self.forget(name);
-        self.remove_snapshots(name)?;
-        remove_tree(&grave)?;
-        Intent::done(&self.inner().paths)
+        // From here on it is gone. What fails is finished by whoever clears up the intent.
+        let finished = self
+            .change(|catalog| {
+                catalog.volumes.retain(|entry| entry.name != *name);
+                Ok(())
+            })
+            .and_then(|()| self.remove_snapshots(name))
+            .and_then(|()| remove_tree(&grave));
+        match finished {
+            Ok(()) => self.done(),
+            Err(error) => tracing::error!("{error}; the deletion of {name} goes on later"),
+        }
+        Ok(())
+    }
+
+    /// The intent is carried out. One that cannot be removed is cleared up by the next operation,
+    /// which finds nothing to do.
+    pub(super) fn done(&self) {
+        if let Err(error) = Intent::done(&self.inner().paths) {
+            tracing::error!("{error}; it is cleared up by the next change of a volume");
+        }
     }
 
     /// Changes a quota.

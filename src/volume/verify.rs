@@ -110,7 +110,7 @@ impl Manager {
             let code = status.code().unwrap_or(-1);
             return Err(failed(format!("ended with {code}: {}", why.trim())).into());
         }
-        if scrubbed(&said) == 0 && total > 0 {
+        if scrubbed(&said) == 0 || !said.contains("uncorrectable_errors:") {
             return Err(failed("it does not say what it read".to_owned()).into());
         }
         let (corrected, uncorrectable) = errors(&said);
@@ -121,6 +121,7 @@ impl Manager {
             damaged: Vec::new(),
         };
         if uncorrectable > 0 {
+            let _claim = self.claim(name, "verify")?;
             verdict.damaged = damaged(&self.path(name), &mut || progress(total, total))?;
         }
         Ok(verdict)

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::super::alerts::{clear, raise};
 use super::super::datastore::Command;
 use super::super::handle::{CommandError, Handle};
 use super::super::jobs::{Job, Progress};
-use super::{DAMAGED, clear, owner, raise};
+use super::{DAMAGED, DAMAGED_POOL};
 use crate::config::Role;
 use crate::status::{Alert, Severity};
 use crate::units::human_bytes;
@@ -51,7 +52,7 @@ impl Handle {
     /// # Errors
     /// [`CommandError`].
     pub async fn snapshot(&self, name: Name, quiesce: bool) -> Result<Snapshot, CommandError> {
-        if quiesce && let Some(role) = owner(&name) {
+        if quiesce && let Some(role) = name.owner() {
             self.quiesce(role).await?;
         }
         self.with_volumes(move |volumes| volumes.snapshot(&name, Origin::Manual))
@@ -87,7 +88,8 @@ impl Handle {
             let id = format!("{DAMAGED}{name}");
             let read = human_bytes(verdict.scrubbed_bytes);
             if verdict.uncorrectable == 0 {
-                clear(&hub, &id);
+                clear(&hub, &id, name.as_str());
+                clear(&hub, DAMAGED_POOL, "pool");
                 return Ok(match verdict.corrected {
                     0 => format!("{read} read, all as written"),
                     corrected => format!(
@@ -101,20 +103,28 @@ impl Handle {
                 .iter()
                 .map(|file| file.display().to_string())
                 .collect();
-            let message = if files.is_empty() {
-                format!(
-                    "{} blocks of the pool are damaged, none of them in files of volume {name}",
-                    verdict.uncorrectable
+            let blocks = verdict.uncorrectable;
+            let (id, message, action) = if files.is_empty() {
+                (
+                    DAMAGED_POOL.to_owned(),
+                    format!(
+                        "{blocks} blocks of the pool are damaged, none of them in files of volume \
+                         {name}"
+                    ),
+                    "verify the other volumes (lucid volume verify NAME) and look at the disk: \
+                     journalctl -k, lucid volume health",
                 )
             } else {
-                format!(
-                    "{} blocks of the pool are damaged; of volume {name}: {}",
-                    verdict.uncorrectable,
-                    files.join(", ")
+                (
+                    id,
+                    format!(
+                        "{blocks} blocks of the pool are damaged; of volume {name}: {}",
+                        files.join(", ")
+                    ),
+                    "take these files from a snapshot that has them whole, and look at the disk: \
+                     journalctl -k, lucid volume health",
                 )
             };
-            let action = "restore these files from a backup or a snapshot, and look at the disk: \
-                          journalctl -k";
             raise(
                 &hub,
                 Alert::new(id, Severity::Critical, name.as_str(), &message, action),

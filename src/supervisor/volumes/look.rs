@@ -1,33 +1,56 @@
-//! What volumes, pool and disks look like: into the status, as alerts where something is wrong; and
-//! snapshots that are due.
+//! What volumes, pool and disks look like: into the status, and as alerts where something is wrong.
 
-use std::time::Duration;
-
-use super::{ALERT, DAMAGED, Volumes, clear, clear_others, raise};
+use super::{ALERT, DAMAGED, Volumes};
+use crate::config::Role;
 use crate::status::{self, Alert, Severity, StatusHub};
-use crate::volume::{Guard, HealthReport, HealthVerdict, Info};
-
-/// The alert of snapshots that are due and cannot be taken.
-const SCHEDULE_ALERT: &str = "volume:schedule";
-const SCHEDULE_INTERVAL: Duration = Duration::from_secs(60);
+use crate::supervisor::alerts::{clear, clear_others, raise, severity};
+use crate::units::{ByteSize, human_bytes};
+use crate::volume::{Guard, HealthReport, HealthVerdict, Info, of_directory};
 
 impl Volumes {
-    /// What the status shows. Blocks, for as long as the file system takes.
-    pub(in crate::supervisor) fn look(&self, hub: &StatusHub) -> Vec<Info> {
+    /// Volumes for the status: those of the pool, and the directories of datastores that have none.
+    /// Opens and closes their alerts. Blocks, for as long as the file system takes.
+    pub(in crate::supervisor) fn look(
+        &self,
+        hub: &StatusHub,
+        roles: &[Role],
+    ) -> Vec<status::Volume> {
+        let mut all = self.listed(hub);
+        for role in roles {
+            let known = all
+                .iter()
+                .any(|info| info.entry.name.owner() == Some(*role));
+            if !known {
+                all.extend(of_directory(&self.paths, *role, &self.settings));
+            }
+        }
+        for info in &all {
+            self.tell_space(hub, info);
+        }
+        for prefix in ["space:", DAMAGED] {
+            let names = all
+                .iter()
+                .map(|info| format!("{prefix}{}", info.entry.name));
+            clear_others(hub, prefix, &names.collect::<Vec<_>>());
+        }
+        self.look_at_pool(hub);
+        self.look_at_devices(hub);
+        all.iter().map(shown).collect()
+    }
+
+    fn listed(&self, hub: &StatusHub) -> Vec<Info> {
         match self.manager() {
             Ok(manager) => {
-                clear(hub, ALERT);
-                if let Err(error) = manager.sample() {
+                clear(hub, ALERT, "volumes");
+                let all = manager.list();
+                if let Err(error) = manager.sample(&all) {
                     tracing::warn!("the history of volumes cannot be written: {error}");
                 }
-                let all = manager.list();
-                let names = all.iter().map(|info| &info.entry.name);
-                let known: Vec<_> = names.map(|name| format!("{DAMAGED}{name}")).collect();
-                clear_others(hub, DAMAGED, &known);
                 all
             }
             Err(problem) => {
-                let action = "see `journalctl -u lucid`; datastores run, volumes cannot be changed";
+                let action = "see `lucid volume check` and `journalctl -k`; datastores run, volumes \
+                              cannot be changed";
                 // A pool that is not there has an alert of its own.
                 if Guard::new(&self.paths).check().is_ok() {
                     raise(
@@ -40,30 +63,98 @@ impl Volumes {
         }
     }
 
-    /// Space that the pool as a whole lacks. Blocks.
-    pub(in crate::supervisor) fn look_at_pool(&self, hub: &StatusHub) {
+    fn thresholds(&self) -> (u8, u8) {
+        (
+            self.settings.warning_percent,
+            self.settings.critical_percent,
+        )
+    }
+
+    /// Opens or closes the alert of a volume that fills up.
+    fn tell_space(&self, hub: &StatusHub, info: &Info) {
+        let name = &info.entry.name;
+        let id = format!("space:{name}");
+        let Some(percent) = info.percent else {
+            return;
+        };
+        let Some(severity) = severity(hub, &id, percent, self.thresholds()) else {
+            clear(hub, &id, name.as_str());
+            return;
+        };
+        let (message, action) = match info.entry.quota {
+            Some(quota) => {
+                let forecast = info.growth.full_in_seconds;
+                let forecast = forecast.map_or_else(String::new, |seconds| {
+                    format!("; at this rate it is full in {} h", seconds / 3600)
+                });
+                let message = format!(
+                    "volume {name} uses {percent} % of its quota of {}{forecast}",
+                    human_bytes(quota)
+                );
+                let action = match info.larger_quota {
+                    Some(larger) => format!(
+                        "delete what is not needed, or enlarge it: lucid volume resize {name} {}",
+                        ByteSize(larger)
+                    ),
+                    None => "delete what is not needed: its quota is as large as the pool and \
+                             volume.max_quota allow"
+                        .to_owned(),
+                };
+                (message, action)
+            }
+            None => (
+                format!("the file system of volume {name} is {percent} % full"),
+                "delete what is not needed, or enlarge the file system".to_owned(),
+            ),
+        };
+        raise(
+            hub,
+            Alert::new(id, severity, name.as_str(), message, action),
+        );
+    }
+
+    /// Opens and closes the alerts of what the pool as a whole lacks.
+    fn look_at_pool(&self, hub: &StatusHub) {
+        const SPACE: &str = "pool:space";
         let Ok(manager) = self.manager() else {
             return;
         };
         let mut open = Vec::new();
-        for (id, critical, message, action) in manager.pool_faults() {
-            let severity = if critical {
-                Severity::Critical
+        if let Some(space) = manager.pool_space() {
+            let found = if space.free < space.reserve {
+                Some(Severity::Critical)
             } else {
-                Severity::Warning
+                severity(hub, SPACE, space.percent(), self.thresholds())
             };
-            raise(hub, Alert::new(id, severity, "pool", message, action));
-            open.push(id);
-        }
-        for id in ["pool:space", "pool:metadata"] {
-            if !open.contains(&id) {
-                clear(hub, id);
+            if let Some(severity) = found {
+                let message = format!(
+                    "the data pool is {} % full: {} are left of {}",
+                    space.percent(),
+                    human_bytes(space.free),
+                    human_bytes(space.total)
+                );
+                let action = "delete snapshots or volumes that are not needed: lucid volume list";
+                raise(hub, Alert::new(SPACE, severity, "pool", message, action));
+                open.push(SPACE.to_owned());
             }
         }
+        if let Some(message) = manager.metadata_fault() {
+            let id = "pool:metadata";
+            let action = "free whole chunks with `btrfs balance start -dusage=20 /data`, then \
+                          delete what is not needed";
+            raise(
+                hub,
+                Alert::new(id, Severity::Critical, "pool", message, action),
+            );
+            open.push(id.to_owned());
+        }
+        // Of a verification; only the next one takes it back.
+        open.push(super::DAMAGED_POOL.to_owned());
+        clear_others(hub, "pool:", &open);
     }
 
     /// Opens and closes alerts by what the disks said when they were last asked. Blocks.
-    pub(in crate::supervisor) fn look_at_devices(&self, hub: &StatusHub) {
+    fn look_at_devices(&self, hub: &StatusHub) {
         let devices = match HealthReport::read(&self.paths) {
             Ok(report) => report.map_or_else(Vec::new, |report| report.devices),
             Err(error) => {
@@ -83,7 +174,7 @@ impl Volumes {
                 // Silence takes back nothing that a disk said before.
                 HealthVerdict::Unknown => continue,
                 HealthVerdict::Healthy => {
-                    clear(hub, &id);
+                    clear(hub, &id, &device.device);
                     continue;
                 }
                 HealthVerdict::Warning => Severity::Warning,
@@ -97,37 +188,10 @@ impl Volumes {
             );
         }
     }
-
-    /// Takes snapshots that are due. Blocks.
-    fn keep_schedules(&self, hub: &StatusHub) {
-        let Ok(manager) = self.manager() else {
-            return;
-        };
-        let mut failed = None;
-        for told in manager.keep_schedules() {
-            match told {
-                Ok(done) => tracing::info!("{done}"),
-                Err(error) => failed = Some(error.to_string()),
-            }
-        }
-        match failed {
-            Some(error) => raise(
-                hub,
-                Alert::new(
-                    SCHEDULE_ALERT,
-                    Severity::Warning,
-                    "volumes",
-                    format!("a scheduled snapshot failed: {error}"),
-                    "it is tried again every minute; see `lucid volume list`",
-                ),
-            ),
-            None => clear(hub, SCHEDULE_ALERT),
-        }
-    }
 }
 
 /// A volume as the status shows it.
-pub(in crate::supervisor) fn shown(info: &Info) -> status::Volume {
+fn shown(info: &Info) -> status::Volume {
     status::Volume {
         name: info.entry.name.to_string(),
         kind: info.entry.kind.to_string(),
@@ -138,22 +202,5 @@ pub(in crate::supervisor) fn shown(info: &Info) -> status::Volume {
         mounted: info.state != "missing",
         growth_bytes_per_day: info.growth.bytes_per_day,
         full_in_seconds: info.growth.full_in_seconds,
-    }
-}
-
-/// Takes snapshots that are due, once a minute, while the clock can be trusted and nothing asks to
-/// hold work back.
-pub(in crate::supervisor) async fn keep_schedules(hub: StatusHub, volumes: Volumes) {
-    let mut ticks = tokio::time::interval(SCHEDULE_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let status = hub.snapshot();
-        if !status.board.clock_set || status.background_paused.is_some() {
-            continue;
-        }
-        let (volumes, hub) = (volumes.clone(), hub.clone());
-        let kept = tokio::task::spawn_blocking(move || volumes.keep_schedules(&hub));
-        let _ = kept.await;
     }
 }

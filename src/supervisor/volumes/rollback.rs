@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::super::datastore::Command;
 use super::super::handle::{Action, CommandError, Handle};
-use super::owner;
 use crate::config::Role;
 use crate::status::DatastoreState;
 use crate::volume::{Name, Snapshot};
@@ -32,7 +31,7 @@ impl Handle {
         let handle = self.clone();
         let done = tokio::spawn(async move {
             let _work = handle.hub.begin_work("rollback", name.as_str());
-            match owner(&name) {
+            match name.owner() {
                 Some(role) => handle.rollback_stopped(role, name, id).await,
                 None => {
                     handle
