@@ -16,8 +16,9 @@ use crate::status::Status;
 /// Longer than the longest that the daemon takes to answer.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// A change of a volume whose datastore is stopped and started for it.
-const LONG_LIMIT: Duration = Duration::from_secs(300);
+/// A change of a volume whose datastore is stopped and started for it: longer than the supervisor
+/// waits for both.
+const LONG_LIMIT: Duration = Duration::from_secs(900);
 
 /// Why the supervisor did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,12 @@ pub enum ClientError {
     /// This user may not use the socket.
     #[error("this user may not use {}; run as root or as the user who started it", .0.display())]
     Denied(PathBuf),
+    /// It takes longer than any answer should.
+    #[error(
+        "the supervisor takes its time; what was asked for goes on: `lucid status` and `lucid job \
+         list` show how"
+    )]
+    Slow,
     /// The supervisor said no.
     #[error("{0}")]
     Refused(String),
@@ -77,6 +84,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        body: Option<&serde_json::Value>,
         limit: Option<Duration>,
     ) -> Result<Response, ClientError> {
         let mut request = self
@@ -85,11 +93,10 @@ impl Client {
         if let Some(limit) = limit {
             request = request.timeout(limit);
         }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         let response = request.send().await.map_err(|error| self.explain(&error))?;
-        Self::judge(path, response).await
-    }
-
-    async fn judge(path: &str, response: Response) -> Result<Response, ClientError> {
         if response.status().is_success() {
             return Ok(response);
         }
@@ -105,6 +112,9 @@ impl Client {
     }
 
     fn explain(&self, error: &reqwest::Error) -> ClientError {
+        if error.is_timeout() {
+            return ClientError::Slow;
+        }
         let mut source: Option<&dyn std::error::Error> = Some(error);
         while let Some(cause) = source {
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
@@ -130,7 +140,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
-        let response = self.call(Method::GET, "/status", Some(LIMIT)).await?;
+        let response = self.call(Method::GET, "/status", None, Some(LIMIT)).await?;
         response
             .json()
             .await
@@ -146,7 +156,9 @@ impl Client {
         &self,
         each: impl FnMut(Status) -> bool,
     ) -> Result<(), ClientError> {
-        let response = self.call(Method::GET, "/status?follow=true", None).await?;
+        let response = self
+            .call(Method::GET, "/status?follow=true", None, None)
+            .await?;
         self.lines(response, each).await
     }
 
@@ -160,15 +172,7 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, ClientError> {
-        let mut request = self
-            .http
-            .request(method, format!("http://lucid{BASE}{path}"))
-            .timeout(LONG_LIMIT);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|error| self.explain(&error))?;
-        let response = Self::judge(path, response).await?;
+        let response = self.call(method, path, body, Some(LONG_LIMIT)).await?;
         let text = response
             .text()
             .await
@@ -184,8 +188,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn panel(&self, request: &str) -> Result<(), ClientError> {
-        self.call(Method::POST, &format!("/panel/{request}"), Some(LIMIT))
-            .await?;
+        self.call(
+            Method::POST,
+            &format!("/panel/{request}"),
+            None,
+            Some(LIMIT),
+        )
+        .await?;
         Ok(())
     }
 
@@ -197,6 +206,7 @@ impl Client {
         self.call(
             Method::POST,
             &format!("/datastores/{role}/{action}"),
+            None,
             Some(LIMIT),
         )
         .await?;
@@ -209,7 +219,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn rotate(&self, role: Role) -> Result<(), ClientError> {
         let path = format!("/datastores/{role}/credentials/rotate");
-        self.call(Method::POST, &path, Some(LIMIT)).await?;
+        self.call(Method::POST, &path, None, Some(LIMIT)).await?;
         Ok(())
     }
 
@@ -227,7 +237,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let path = format!("/datastores/{role}/logs?lines={lines}&follow={follow}");
         let limit = (!follow).then_some(LIMIT);
-        let response = self.call(Method::GET, &path, limit).await?;
+        let response = self.call(Method::GET, &path, None, limit).await?;
         self.lines(response, each).await
     }
 
@@ -251,5 +261,26 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_supervisor_that_takes_its_time_is_not_called_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        crate::fsx::create_dir(&paths.run(), 0o755).unwrap();
+        // It listens, and never answers.
+        let _silent = tokio::net::UnixListener::bind(paths.socket()).unwrap();
+        let client = Client::new(&paths).unwrap();
+        let limit = Some(Duration::from_millis(100));
+        let error = client
+            .call(Method::GET, "/status", None, limit)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ClientError::Slow), "{error}");
     }
 }

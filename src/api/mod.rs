@@ -141,12 +141,6 @@ impl FromRef<App> for Handle {
     }
 }
 
-impl FromRef<App> for PanelHandle {
-    fn from_ref(app: &App) -> Self {
-        app.panel.clone()
-    }
-}
-
 #[derive(Debug, Deserialize)]
 struct StatusQuery {
     #[serde(default)]
@@ -176,19 +170,29 @@ async fn status(State(handle): State<Handle>, Query(query): Query<StatusQuery>) 
     (headers, Body::from_stream(lines)).into_response()
 }
 
-fn panel_is_off() -> Failure {
-    Failure {
+/// Passes a command to the panel, where there is one that shows something.
+async fn to_panel(app: &App, command: PanelCommand) -> Result<StatusCode, Failure> {
+    let refused = |message: &str| Failure {
         status: StatusCode::CONFLICT,
         code: "LUCID_ERR_REFUSED",
-        message: "the panel has ended; the supervisor is shutting down".to_owned(),
+        message: message.to_owned(),
+    };
+    if app.handle.hub().snapshot().panel.driver == "none" {
+        return Err(refused(
+            "the panel is off; set panel.driver = \"auto\" in lucid.toml and restart the supervisor",
+        ));
+    }
+    if app.panel.send(command).await {
+        Ok(StatusCode::ACCEPTED)
+    } else {
+        Err(refused(
+            "the panel has ended; the supervisor is shutting down",
+        ))
     }
 }
 
-async fn panel_test(State(panel): State<PanelHandle>) -> Result<StatusCode, Failure> {
-    let taken = panel.send(PanelCommand::Test).await;
-    taken
-        .then_some(StatusCode::ACCEPTED)
-        .ok_or_else(panel_is_off)
+async fn panel_test(State(app): State<App>) -> Result<StatusCode, Failure> {
+    to_panel(&app, PanelCommand::Test).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,7 +207,7 @@ const fn default_identify() -> u64 {
 
 /// Shows which box this is; 0 seconds ends it.
 async fn panel_identify(
-    State(panel): State<PanelHandle>,
+    State(app): State<App>,
     Query(query): Query<IdentifyQuery>,
 ) -> Result<StatusCode, Failure> {
     if query.seconds > MAX_IDENTIFY.as_secs() {
@@ -218,10 +222,7 @@ async fn panel_identify(
         });
     }
     let command = PanelCommand::Identify(Duration::from_secs(query.seconds));
-    let taken = panel.send(command).await;
-    taken
-        .then_some(StatusCode::ACCEPTED)
-        .ok_or_else(panel_is_off)
+    to_panel(&app, command).await
 }
 
 fn role(name: &str) -> Result<Role, Failure> {

@@ -4,13 +4,12 @@ use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{App, Failure};
 use crate::supervisor::{CommandError, Handle, Job};
 use crate::units::ByteSize;
-use crate::volume::{Cleaned, Filter, Growth, Info, Kind, Name, Schedule, Snapshot};
+use crate::volume::{Cleaned, Filter, Info, Kind, Name, Sample, Schedule, Snapshot};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -93,31 +92,26 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A volume with its hourly history.
+#[derive(Debug, Serialize)]
+struct Usage {
+    #[serde(flatten)]
+    info: Info,
+    history: Vec<Sample>,
+}
+
 /// Use, growth and the hourly history.
 async fn usage(
     State(handle): State<Handle>,
     UrlPath(name): UrlPath<String>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Usage>, Failure> {
     let name = named(&name)?;
     let found = handle.with_volumes(move |volumes| {
-        let info = volumes.info(&name)?;
-        let Growth {
-            bytes_per_hour,
-            bytes_per_day,
-            full_in_seconds,
-        } = info.growth;
-        Ok(json!({
-            "name": info.entry.name,
-            "used_bytes": info.used_bytes,
-            "exclusive_bytes": info.exclusive_bytes,
-            "quota_bytes": info.entry.quota,
-            "percent": info.percent,
-            "state": info.state,
-            "bytes_per_hour": bytes_per_hour,
-            "bytes_per_day": bytes_per_day,
-            "full_in_seconds": full_in_seconds,
-            "history": volumes.history(&name)?,
-        }))
+        let history = volumes.history(&name)?;
+        Ok(Usage {
+            info: volumes.info(&name)?,
+            history,
+        })
     });
     Ok(Json(found.await?))
 }
@@ -224,14 +218,10 @@ async fn rollback(
     Json(request): Json<Rollback>,
 ) -> Result<Json<Snapshot>, Failure> {
     let name = named(&name)?;
-    if request.confirm.as_deref() != Some(name.as_str()) {
-        return Err(CommandError::Invalid(format!(
-            "the present state of volume {name} would be replaced (and kept as a snapshot), and its \
-             datastore stopped meanwhile; repeat the name of the volume to confirm it: --confirm {name}"
-        ))
-        .into());
-    }
-    Ok(Json(handle.rollback(name, request.snapshot).await?))
+    let confirm = request.confirm.as_deref();
+    Ok(Json(
+        handle.rollback(name, request.snapshot, confirm).await?,
+    ))
 }
 
 async fn verify(

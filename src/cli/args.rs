@@ -231,12 +231,25 @@ pub(super) enum SchemaPart {
     Search,
 }
 
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum VolumeCommand {
+/// What is done without a supervisor.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum LocalVolumeCommand {
     /// Mount the data pool; the first start of a board makes it
     Prepare,
     /// Whether the data pool is there; exits 3 when it is not
     Check,
+    /// Ask the disks how they are, as root; with or without a supervisor. Exits 3 when one is not well
+    Health {
+        /// Leave the answer for the supervisor, which opens alerts by it; a timer of the image does that
+        #[arg(long)]
+        record: bool,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum VolumeCommand {
+    #[command(flatten)]
+    Local(LocalVolumeCommand),
     /// One line a volume
     List,
     /// Make a volume
@@ -303,12 +316,6 @@ pub(super) enum VolumeCommand {
         /// Only count them
         #[arg(long)]
         dry_run: bool,
-    },
-    /// Ask the disks how they are; needs root and no supervisor
-    Health {
-        /// Leave the answer for the supervisor, which opens alerts by it; a timer of the image does that
-        #[arg(long)]
-        record: bool,
     },
     /// Read the whole pool, compare it with its checksums, and name files of the volume that are damaged
     Verify {

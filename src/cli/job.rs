@@ -31,16 +31,14 @@ pub(super) async fn run(
             }
         }
         JobCommand::Show { id } => {
-            let answer = client
-                .request(Method::GET, &format!("/jobs/{id}"), None)
-                .await?;
+            let answer = client.request(Method::GET, &job_path(&id), None).await?;
             if !out.json(&answer)? {
                 out.line(&line(&read(answer)?))?;
             }
         }
         JobCommand::Cancel { id } => {
             let answer = client
-                .request(Method::POST, &format!("/jobs/{id}/cancel"), None)
+                .request(Method::POST, &format!("{}/cancel", job_path(&id)), None)
                 .await?;
             if !out.json(&answer)? {
                 out.line(&format!("job {id} was asked to end"))?;
@@ -69,7 +67,7 @@ pub(super) async fn follow(
             () = tokio::time::sleep(POLL) => {}
             _ = tokio::signal::ctrl_c() => break,
         }
-        let path = format!("/jobs/{}", job.id);
+        let path = job_path(&job.id);
         job = read(client.request(Method::GET, &path, None).await?)?;
     }
     if !out.json(&job)? {
@@ -79,6 +77,10 @@ pub(super) async fn follow(
         JobState::Running | JobState::Done => Done::Well,
         JobState::Failed | JobState::Cancelled => Done::Failed,
     })
+}
+
+fn job_path(id: &str) -> String {
+    format!("/jobs/{}", super::volume::encoded(id))
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, CliError> {

@@ -31,7 +31,10 @@ use crate::paths::Paths;
 use crate::status::DatastoreState;
 use crate::supervisor::{self, SetupError};
 use crate::volume::VolumeError;
-use args::{Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand, VolumeCommand};
+use args::{
+    Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand, LocalVolumeCommand,
+    VolumeCommand,
+};
 use output::Out;
 
 /// How long `datastore start|stop|restart` waits for the state it leads to.
@@ -167,14 +170,14 @@ fn run(args: Args) -> Result<Done, CliError> {
             schema::run(&paths, args.config.as_deref(), command, &mut out)
         }
         Command::Volume {
-            command: VolumeCommand::Prepare,
-        } => volume::prepare(&paths, args.config.as_deref(), &mut out),
-        Command::Volume {
-            command: VolumeCommand::Check,
-        } => volume::check(&paths, &mut out),
-        Command::Volume {
-            command: VolumeCommand::Health { record },
-        } => volume::health(&paths, record, &mut out),
+            command: VolumeCommand::Local(command),
+        } => match command {
+            LocalVolumeCommand::Prepare => {
+                volume::prepare(&paths, args.config.as_deref(), &mut out)
+            }
+            LocalVolumeCommand::Check => volume::check(&paths, &mut out),
+            LocalVolumeCommand::Health { record } => volume::health(&paths, record, &mut out),
+        },
         Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
         Command::Job { command } => block_on(job::run(&paths, command, &mut out)),
         Command::Panel { command } => {
@@ -192,6 +195,12 @@ fn run(args: Args) -> Result<Done, CliError> {
         }
         Command::Man { directory } => man(&directory, &mut out),
     }
+}
+
+/// The configuration under the root, or the file that was named.
+fn load_config(paths: &Paths, file: Option<&Path>) -> Result<Config, ConfigError> {
+    let default = paths.config_file();
+    Config::load(file.unwrap_or(&default), file.is_some())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

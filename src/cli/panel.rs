@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::args::PanelCommand;
 use super::output::{Colour, Out};
-use super::{CliError, Done, block_on, lamps, watch};
+use super::{CliError, Done, block_on, lamps, load_config, watch};
 use crate::api::{Client, ClientError, MAX_IDENTIFY};
 use crate::board::{Board, Signals};
-use crate::config::{Config, Panel as Settings};
+use crate::config::Panel as Settings;
 use crate::panel::{Machine, Panel, Pattern};
 use crate::paths::Paths;
 use crate::status::{self, Status, StatusHub};
@@ -66,6 +66,14 @@ pub(super) fn run(
                 };
                 let mut panel = opened.0;
                 panel.hold(*pattern).await;
+                let driver = opened.1.snapshot().panel.driver;
+                if driver != "leds" {
+                    return Err(CliError::Other(format!(
+                        "{} is not held: the panel is driven by {driver}, which ends with this \
+                         command; only LEDs of the kernel go on by themselves",
+                        pattern.name()
+                    )));
+                }
                 told(out, "hold", &format!("the panel shows {}", pattern.name()))?;
             }
         }
@@ -93,8 +101,7 @@ fn seconds(length: Span) -> Result<u64, CliError> {
 
 /// The panel of this machine, for a command without a supervisor.
 async fn open(paths: &Paths, config: Option<&Path>) -> Result<(Panel, StatusHub), CliError> {
-    let file = config.map_or_else(|| paths.config_file(), Path::to_path_buf);
-    open_with(Config::load(&file, config.is_some())?.panel).await
+    open_with(load_config(paths, config)?.panel).await
 }
 
 async fn open_with(settings: Settings) -> Result<(Panel, StatusHub), CliError> {

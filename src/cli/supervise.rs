@@ -62,7 +62,6 @@ pub(super) fn run(
         // A simulation touches no lamp, and reads no button, of the machine that it runs on.
         lights.driver = PanelDriver::Simulated;
     }
-    let has_disk = !plan.config.data.disk.is_empty();
     let runtime = runtime().map_err(other("start the runtime"))?;
     let ended = runtime.block_on(async {
         let listener = api::listen(&paths.socket())?;
@@ -78,7 +77,7 @@ pub(super) fn run(
             Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan), devices);
         let handle = supervisor.handle();
         let server = tokio::spawn(api::serve(listener, handle.clone(), lamps.clone()));
-        let button = tokio::spawn(carry_out(actions, handle, lamps.clone(), has_disk));
+        let button = tokio::spawn(carry_out(actions, handle, lamps.clone()));
         let ended = supervisor
             .run(is_rescue)
             .await
@@ -109,16 +108,11 @@ pub(super) fn run(
 }
 
 /// Does what the button asks for.
-async fn carry_out(
-    mut actions: mpsc::Receiver<Action>,
-    handle: Handle,
-    lamps: PanelHandle,
-    has_disk: bool,
-) {
+async fn carry_out(mut actions: mpsc::Receiver<Action>, handle: Handle, lamps: PanelHandle) {
     while let Some(action) = actions.recv().await {
         let done = match action {
             Action::PowerOff => handle.power_off().await,
-            Action::ReleaseDataDisk => handle.release_data_disk(has_disk).await,
+            Action::ReleaseDataDisk => handle.release_data_disk().await,
         };
         if let Err(error) = done {
             journal::emit(Event::ButtonRefused, "panel", &error.to_string());

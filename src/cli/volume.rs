@@ -7,16 +7,14 @@ use serde_json::{Value, json};
 
 use super::args::{SnapshotCommand, VolumeCommand};
 use super::output::Out;
-use super::{CliError, Done};
+use super::{CliError, Done, load_config};
 use crate::api::Client;
-use crate::config::Config;
 use crate::paths::Paths;
 use crate::units::human_bytes;
 use crate::volume::{self, DeviceHealth, HealthVerdict, Outcome};
 
 pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Result<Done, CliError> {
-    let default = paths.config_file();
-    let config = Config::load(file.unwrap_or(&default), file.is_some())?;
+    let config = load_config(paths, file)?;
     match volume::prepare(paths, &config.data)? {
         Outcome::Refused(fault) => Err(CliError::Refused(format!(
             "{}; {}",
@@ -164,9 +162,10 @@ pub(super) async fn run(
         VolumeCommand::Snapshot {
             command: SnapshotCommand::Delete { name, snapshot },
         } => out.line(&format!("snapshot {snapshot} of volume {name} is deleted"))?,
-        VolumeCommand::Usage { .. } => {
+        VolumeCommand::Info { .. } | VolumeCommand::Usage { .. } => {
             out.line(&line(&answer))?;
             out.line(&growth(&answer))?;
+            out.line(&details(&answer))?;
         }
         _ => out.line(&line(&answer))?,
     }
@@ -177,11 +176,8 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
     let get = |path: String| (Method::GET, path, None);
     let post = |path: String, body: Value| (Method::POST, path, Some(body));
     match command {
-        // The first three need no supervisor and are done elsewhere.
-        VolumeCommand::Prepare
-        | VolumeCommand::Check
-        | VolumeCommand::Health { .. }
-        | VolumeCommand::List => get("/volumes".to_owned()),
+        // The first needs no supervisor and is done elsewhere.
+        VolumeCommand::Local(_) | VolumeCommand::List => get("/volumes".to_owned()),
         VolumeCommand::Create { name, kind, size } => post(
             "/volumes".to_owned(),
             json!({ "name": name, "type": kind, "size": size }),
@@ -254,7 +250,7 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
     }
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
@@ -264,9 +260,8 @@ fn line(volume: &Value) -> String {
             .as_u64()
             .map_or_else(|| "-".to_owned(), human_bytes)
     };
-    let quota = volume.get("quota").or_else(|| volume.get("quota_bytes"));
-    let quota = quota
-        .and_then(Value::as_u64)
+    let quota = volume["quota_bytes"]
+        .as_u64()
         .map_or_else(|| "no quota".to_owned(), human_bytes);
     let percent = volume["percent"]
         .as_f64()
@@ -285,6 +280,22 @@ fn line(volume: &Value) -> String {
     .to_owned()
 }
 
+/// When it was made, what only it holds, and its snapshots by time.
+fn details(volume: &Value) -> String {
+    let made = volume["created"].as_str().unwrap_or_default();
+    let own = volume["exclusive_bytes"]
+        .as_u64()
+        .map_or_else(String::new, |bytes| {
+            format!(", {} shared with no snapshot", human_bytes(bytes))
+        });
+    let schedule = &volume["schedule"];
+    let snapshots = match (schedule["every"].as_str(), schedule["keep"].as_u64()) {
+        (Some(every), Some(keep)) => format!("a snapshot every {every}, {keep} kept"),
+        _ => "no snapshots by time".to_owned(),
+    };
+    format!("  made {made}{own}; {snapshots}")
+}
+
 fn growth(usage: &Value) -> String {
     let rate = |key: &str, span: &str| {
         usage[key].as_f64().map(|rate| {
@@ -295,8 +306,8 @@ fn growth(usage: &Value) -> String {
         })
     };
     let rates: Vec<_> = [
-        rate("bytes_per_hour", "an hour"),
-        rate("bytes_per_day", "a day"),
+        rate("growth_bytes_per_hour", "an hour"),
+        rate("growth_bytes_per_day", "a day"),
     ]
     .into_iter()
     .flatten()

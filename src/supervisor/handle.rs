@@ -60,6 +60,10 @@ pub struct Handle {
     pub(super) end: Arc<Notify>,
     pub(super) volumes: Volumes,
     pub(super) jobs: Jobs,
+    /// Whether this system is Lucid's image, whose units release the data disk.
+    pub(super) is_image: bool,
+    /// Whether the data lies on a disk of its own.
+    pub(super) has_disk: bool,
     /// Datastores whose volume is being exchanged: nobody may start them meanwhile.
     pub(super) exchanging: Arc<Mutex<BTreeSet<Role>>>,
 }
@@ -129,16 +133,10 @@ impl Handle {
     /// [`CommandError`]; the old password then still holds.
     pub async fn rotate(&self, role: Role) -> Result<(), CommandError> {
         let (answer, result) = oneshot::channel();
-        let datastore = self.datastore(role)?;
-        let ending = |()| CommandError::Ending(role);
-        datastore
-            .commands
-            .send(Command::Rotate(answer))
-            .await
-            .map_err(|_| ending(()))?;
+        self.tell(role, Command::Rotate(answer)).await?;
         result
             .await
-            .map_err(|_| ending(()))?
+            .map_err(|_| CommandError::Ending(role))?
             .map_err(CommandError::Refused)
     }
 

@@ -123,6 +123,8 @@ impl Supervisor {
             volumes: Volumes::new(&plan.paths, &plan.config.volume),
             jobs: jobs::Jobs::new(&plan.paths),
             exchanging: Arc::default(),
+            is_image: plan.paths.image_mark().exists(),
+            has_disk: !plan.config.data.disk.is_empty(),
         };
         Self {
             plan: Arc::new(plan),

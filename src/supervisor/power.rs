@@ -53,16 +53,15 @@ impl Handle {
         systemctl(&["--no-block", "poweroff"]).await
     }
 
-    /// Stops everything and unmounts the data disk, so that it can be pulled. `has_disk` tells
-    /// whether the data lies on a disk of its own.
+    /// Stops everything and unmounts the data disk, so that it can be pulled.
     ///
     /// # Errors
     /// [`PowerError`]; nothing was stopped then.
-    pub async fn release_data_disk(&self, has_disk: bool) -> Result<(), PowerError> {
-        if !under_systemd() {
+    pub async fn release_data_disk(&self) -> Result<(), PowerError> {
+        if !under_systemd() || !self.is_image {
             return Err(PowerError::NoImage);
         }
-        if !has_disk {
+        if !self.has_disk {
             return Err(PowerError::NoDisk);
         }
         systemctl(&["--no-block", "start", REMOVAL]).await

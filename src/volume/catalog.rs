@@ -31,6 +31,7 @@ pub struct Entry {
     #[serde(rename = "type")]
     pub kind: Kind,
     /// Bytes that it may refer to; absent where the pool cannot limit.
+    #[serde(rename = "quota_bytes")]
     pub quota: Option<u64>,
     /// When it was made, RFC 3339.
     pub created: String,

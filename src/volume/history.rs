@@ -34,8 +34,10 @@ pub struct Sample {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Growth {
     /// Bytes an hour, over the last two hours; absent where too little is known.
+    #[serde(rename = "growth_bytes_per_hour")]
     pub bytes_per_hour: Option<f64>,
     /// Bytes a day, over the last two weeks; absent where too little is known.
+    #[serde(rename = "growth_bytes_per_day")]
     pub bytes_per_day: Option<f64>,
     /// Seconds until the quota is full at the faster of both rates; absent where it does not grow.
     pub full_in_seconds: Option<u64>,

@@ -45,6 +45,7 @@ pub struct Info {
     /// `healthy`, `warning`, `critical` or `missing`.
     pub state: &'static str,
     /// How it grows.
+    #[serde(flatten)]
     pub growth: Growth,
     /// What its quota may be raised to: twice of it, or what setting and pool allow; absent where
     /// there is no quota, or none that is larger.

@@ -27,6 +27,7 @@ impl Actor {
         match command {
             Some(Command::Start) => None,
             Some(Command::Stop) => Some(Outcome::Stop(Wanted::Stopped)),
+            Some(Command::Hold(answer)) => Some(Outcome::Stop(Wanted::Held(answer))),
             Some(Command::Restart) => {
                 self.restarts.reset();
                 Some(Outcome::Stop(Wanted::Started(None)))

@@ -45,6 +45,9 @@ pub(super) enum Command {
     Leave,
     /// Change the client's password.
     Rotate(oneshot::Sender<Result<(), String>>),
+    /// Stop until told to start; unlike a stop by a person, forgotten by the next supervisor. The
+    /// answer comes when nothing runs any more.
+    Hold(oneshot::Sender<()>),
     /// Bring what the engine holds back to the disk.
     Quiesce(oneshot::Sender<Result<(), String>>),
 }
@@ -110,6 +113,7 @@ enum Outcome {
 /// What to do once the engine has stopped on request.
 enum Wanted {
     Stopped,
+    Held(oneshot::Sender<()>),
     Started(Option<Arc<Plan>>),
     Ended,
 }
@@ -231,6 +235,7 @@ impl Actor {
                         return Step::Prepare;
                     }
                     Some(Command::Stop) => {}
+                    Some(Command::Hold(answer)) => { let _ = answer.send(()); }
                     Some(Command::Reconfigure(plan)) => self.take_plan(plan),
                     Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
                     // It holds nothing back.
@@ -302,6 +307,10 @@ impl Actor {
                     }
                     Some(Command::Stop) => {
                         self.registry.set_stopped(self.role, true);
+                        return Step::Stopped;
+                    }
+                    Some(Command::Hold(answer)) => {
+                        let _ = answer.send(());
                         return Step::Stopped;
                     }
                     Some(Command::Reconfigure(plan)) => {

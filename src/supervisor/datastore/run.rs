@@ -44,6 +44,10 @@ impl Actor {
                 self.stop(&process, &prepared, tail.as_mut(), writer).await;
                 match wanted {
                     Wanted::Stopped => Step::Stopped,
+                    Wanted::Held(answer) => {
+                        let _ = answer.send(());
+                        Step::Stopped
+                    }
                     Wanted::Started(None) => Step::Prepare,
                     Wanted::Started(Some(plan)) => {
                         self.take_plan(plan);

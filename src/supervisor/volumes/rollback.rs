@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::super::datastore::Command;
-use super::super::handle::{Action, CommandError, Handle};
+use super::super::handle::{CommandError, Handle};
 use crate::config::Role;
 use crate::status::DatastoreState;
-use crate::volume::{Name, Snapshot};
+use crate::volume::{Name, OpError, Snapshot};
 
 /// Longer than any `supervisor.stop_timeout`: a datastore is stopped within this, or the rollback is
 /// given up.
@@ -23,7 +24,22 @@ impl Handle {
     ///
     /// # Errors
     /// [`CommandError`]; the volume is as it was then.
-    pub async fn rollback(&self, name: Name, id: String) -> Result<Snapshot, CommandError> {
+    pub async fn rollback(
+        &self,
+        name: Name,
+        id: String,
+        confirm: Option<&str>,
+    ) -> Result<Snapshot, CommandError> {
+        if confirm != Some(name.as_str()) {
+            return Err(OpError::Confirm {
+                what: format!(
+                    "the present state of volume {name} would be replaced (and kept as a \
+                     snapshot), and its datastore stopped meanwhile"
+                ),
+                name,
+            }
+            .into());
+        }
         // A wrong name stops no datastore.
         let (looked, wanted) = (name.clone(), id.clone());
         self.with_volumes(move |volumes| volumes.find(&looked, &wanted).map(drop))
@@ -51,24 +67,21 @@ impl Handle {
         id: String,
     ) -> Result<Snapshot, CommandError> {
         let _exchange = self.exchange(role)?;
-        let ran = self.runs(role);
-        if ran {
-            self.act(role, Action::Stop).await?;
-        }
-        let stopped = if ran {
-            self.settled(role, DatastoreState::Stopped).await
-        } else {
-            Ok(())
-        };
-        let done = match stopped {
-            Ok(()) => {
+        let ran = self.is_wanted(role);
+        let (answer, held) = oneshot::channel();
+        self.tell(role, Command::Hold(answer)).await?;
+        let done = match timeout(SETTLE, held).await {
+            Ok(Ok(())) => {
                 self.with_volumes(move |volumes| volumes.rollback(&name, &id))
                     .await
             }
-            Err(error) => Err(error),
+            _ => Err(CommandError::Refused(format!(
+                "datastore {role} did not stop within {} s; `lucid status` shows why",
+                SETTLE.as_secs()
+            ))),
         };
-        if ran {
-            self.tell(role, Command::Start).await?;
+        if ran && let Err(error) = self.tell(role, Command::Start).await {
+            tracing::error!("{error}; start it with `lucid datastore start {role}`");
         }
         done
     }
@@ -90,25 +103,11 @@ impl Handle {
         })
     }
 
-    fn runs(&self, role: Role) -> bool {
+    /// Whether the datastore is to run: nobody stopped it.
+    fn is_wanted(&self, role: Role) -> bool {
         let status = self.hub.snapshot();
         let mut datastores = status.datastores.iter();
         datastores.any(|d| d.name == role.name() && d.state != DatastoreState::Stopped)
-    }
-
-    async fn settled(&self, role: Role, wanted: DatastoreState) -> Result<(), CommandError> {
-        let mut changes = self.hub.subscribe();
-        let reached = changes.wait_for(|status| {
-            let mut datastores = status.datastores.iter();
-            datastores.any(|d| d.name == role.name() && d.state == wanted)
-        });
-        match timeout(SETTLE, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(CommandError::Refused(format!(
-                "datastore {role} did not stop within {} s; `lucid status` shows why",
-                SETTLE.as_secs()
-            ))),
-        }
     }
 }
 
