@@ -150,6 +150,32 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FsError> {
     read().map_err(FsError::wrap("read", path))
 }
 
+/// Reads a JSON file of at most `limit` bytes; absent where there is none.
+///
+/// # Errors
+/// [`FsError`]; content that is something else is told as such.
+pub fn read_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    limit: u64,
+) -> Result<Option<T>, FsError> {
+    match read_text(path, limit) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(io::Error::from)
+            .map_err(FsError::wrap("understand", path)),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a small file of the kernel (`/sys`, `/proc`), without the end of its line.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_value(path: &Path) -> Result<String, FsError> {
+    read_text(path, 4096).map(|text| text.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

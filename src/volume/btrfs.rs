@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
 
-use super::{VolumeError, tool};
-use crate::fsx::{self, FsError};
+use super::{VolumeError, mounts, tool};
+use crate::fsx;
 
 /// What changes metadata waits for the disk once.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The root directory of a subvolume (btrfs, `BTRFS_FIRST_FREE_OBJECTID`).
-const SUBVOLUME_INODE: u64 = 256;
+pub(super) const SUBVOLUME_INODE: u64 = 256;
 
 /// A mounted pool.
 #[derive(Debug, Clone)]
@@ -38,12 +38,8 @@ pub(super) struct Allocation {
     pub(super) total: u64,
 }
 
-fn text(path: &Path) -> Result<String, FsError> {
-    fsx::read_text(path, 4096).map(|text| text.trim().to_owned())
-}
-
 fn number(path: &Path) -> Option<u64> {
-    text(path).ok()?.parse().ok()
+    fsx::read_value(path).ok()?.parse().ok()
 }
 
 impl Btrfs {
@@ -189,9 +185,9 @@ pub(super) fn is_subvolume(path: &Path) -> bool {
 
 /// The identity of the file system at `root`: that whose directory in sysfs has the mount's device.
 fn uuid_of(root: &Path) -> Option<String> {
-    let mounts = fsx::read_text(Path::new("/proc/self/mountinfo"), 1 << 20).ok()?;
-    let device = source_of(&mounts, root)?;
-    let device = std::fs::canonicalize(&device).ok()?;
+    let mounts = mounts::all();
+    let device = mounts::topmost(&mounts, root)?.mount_source.as_ref()?;
+    let device = std::fs::canonicalize(device).ok()?;
     let name = device.file_name()?;
     std::fs::read_dir("/sys/fs/btrfs")
         .ok()?
@@ -200,35 +196,18 @@ fn uuid_of(root: &Path) -> Option<String> {
         .and_then(|entry| entry.file_name().into_string().ok())
 }
 
-/// The device of the topmost mount at `target` (proc(5): the field after the type of the file
-/// system).
-pub(super) fn source_of(mountinfo: &str, target: &Path) -> Option<PathBuf> {
-    let target = target.to_string_lossy();
-    mountinfo.lines().rev().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        (head.split(' ').nth(4)? == target).then(|| tail.split(' ').nth(1).map(PathBuf::from))?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_device_of_the_topmost_mount_counts() {
-        let mounts = "20 1 0:20 / /data rw - btrfs /dev/sda rw\n\
-                      21 1 0:21 / /data rw - btrfs /dev/sdb rw\n\
-                      22 1 0:22 / /data/x rw - btrfs /dev/sdc rw\n";
-        let source = source_of(mounts, Path::new("/data"));
-        assert_eq!(source.as_deref(), Some(Path::new("/dev/sdb")));
-        assert_eq!(source_of(mounts, Path::new("/other")), None);
-    }
-
-    #[test]
     fn a_directory_that_is_no_pool_is_told_as_what_it_is() {
-        let dir = tempfile::tempdir().unwrap();
+        // Shared memory is a tmpfs everywhere.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let reason = Btrfs::at(dir.path()).unwrap_err();
-        assert!(!reason.is_empty());
-        assert!(!is_subvolume(dir.path()) || reason.contains("btrfs"));
+        assert_eq!(reason, "another file system");
+        assert!(!is_subvolume(dir.path()));
+        let reason = Btrfs::at(&dir.path().join("none")).unwrap_err();
+        assert!(reason.contains("not readable"), "{reason}");
     }
 }

@@ -65,18 +65,6 @@ fn intent_file(paths: &Paths) -> PathBuf {
     paths.system().join("volume-intent.json")
 }
 
-fn read<T: for<'a> Deserialize<'a>>(path: &std::path::Path) -> Result<Option<T>, OpError> {
-    match fsx::read_text(path, MAX_BYTES) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
-            OpError::File(FsError::wrap("understand", path)(std::io::Error::other(
-                error,
-            )))
-        }),
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn write<T: Serialize>(path: &std::path::Path, value: &T) -> Result<(), OpError> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(std::io::Error::other)
@@ -89,7 +77,7 @@ fn write<T: Serialize>(path: &std::path::Path, value: &T) -> Result<(), OpError>
 
 impl Catalog {
     pub(super) fn load(paths: &Paths) -> Result<Self, OpError> {
-        Ok(read(&file(paths))?.unwrap_or_default())
+        Ok(fsx::read_json(&file(paths), MAX_BYTES)?.unwrap_or_default())
     }
 
     pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {
@@ -113,7 +101,7 @@ impl Catalog {
 
 impl Intent {
     pub(super) fn load(paths: &Paths) -> Result<Option<Self>, OpError> {
-        read(&intent_file(paths))
+        Ok(fsx::read_json(&intent_file(paths), MAX_BYTES)?)
     }
 
     pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {

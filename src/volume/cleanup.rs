@@ -4,15 +4,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use regex::Regex;
+use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
 use super::error::OpError;
 use super::manager::Manager;
 use super::name::Name;
-use crate::fsx::FsError;
+use super::tree::{self, Next};
 
 /// Which files go; at least one of both.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     /// Unchanged for this many seconds, by the system's clock.
@@ -22,7 +23,7 @@ pub struct Filter {
 }
 
 /// What was, or would be, removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Cleaned {
     /// Files.
     pub files: u64,
@@ -81,15 +82,13 @@ impl Manager {
             })
             .transpose()?;
         let _claim = self.claim(name, "cleanup")?;
-        let mut cleaned = Cleaned::default();
         let matches = |file: &str, changed: SystemTime| {
             pattern
                 .as_ref()
                 .is_none_or(|pattern| pattern.is_match(file))
                 && before.is_none_or(|before| changed < before)
         };
-        clean(&self.path(name), &matches, dry_run, &mut cleaned)?;
-        Ok(cleaned)
+        clean(&self.path(name), &matches, dry_run)
     }
 }
 
@@ -97,45 +96,32 @@ fn clean(
     dir: &Path,
     matches: &impl Fn(&str, SystemTime) -> bool,
     dry_run: bool,
-    cleaned: &mut Cleaned,
-) -> Result<(), OpError> {
-    // Directories to come, instead of a recursion that a deep tree could exhaust.
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(at) = open.pop() {
-        let entries = match std::fs::read_dir(&at) {
-            Ok(entries) => entries,
-            Err(error) if at == dir => return Err(FsError::wrap("read", dir)(error).into()),
-            Err(_) => {
-                cleaned.failed += 1;
-                continue;
-            }
-        };
-        for entry in entries {
-            let Ok((entry, meta)) = entry.and_then(|entry| entry.metadata().map(|m| (entry, m)))
-            else {
-                cleaned.failed += 1;
-                continue;
-            };
-            if meta.is_dir() {
-                open.push(entry.path());
-                continue;
-            }
-            let name = entry.file_name();
-            let fits = meta
-                .modified()
-                .is_ok_and(|changed| matches(&name.to_string_lossy(), changed));
-            if !fits {
-                continue;
-            }
-            if dry_run || std::fs::remove_file(entry.path()).is_ok() {
+) -> Result<Cleaned, OpError> {
+    let mut cleaned = Cleaned::default();
+    let unreadable = tree::walk(dir, &mut |found| {
+        if found.kind() == FileType::Directory {
+            return Ok(Next::On);
+        }
+        let name = found.name.to_string_lossy();
+        let fits = changed(found.stat).is_some_and(|changed| matches(&name, changed));
+        if fits {
+            if dry_run || found.remove().is_ok() {
                 cleaned.files += 1;
-                cleaned.bytes += meta.len();
+                cleaned.bytes += u64::try_from(found.stat.st_size).unwrap_or(0);
             } else {
                 cleaned.failed += 1;
             }
         }
-    }
-    Ok(())
+        Ok(Next::On)
+    })?;
+    cleaned.failed += unreadable.len() as u64;
+    Ok(cleaned)
+}
+
+/// When the content changed. What lies before 1970 is as old as that.
+fn changed(stat: &Stat) -> Option<SystemTime> {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

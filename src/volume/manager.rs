@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::btrfs::{Btrfs, Usage, is_subvolume};
+use rustix::fs::FileType;
+
+use super::btrfs::{self, Btrfs, Usage, is_subvolume};
 use super::catalog::{Catalog, Entry, Intent};
 use super::error::OpError;
 use super::history::History;
 use super::name::{Kind, Name};
+use super::tree::{self, Next};
 use crate::config::Role;
 use crate::config::Volume as Settings;
 use crate::fsx::FsError;
@@ -337,18 +340,17 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), OpError> {
     Ok(Btrfs::delete(path)?)
 }
 
+/// Subvolumes below `path`, each after those around it.
 fn inner_subvolumes(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open = vec![path.to_path_buf()];
-    while let Some(at) = open.pop() {
-        for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if is_subvolume(&entry.path()) {
-                    found.push(entry.path());
-                }
-                open.push(entry.path());
-            }
+    let walked = tree::walk(path, &mut |entry| {
+        if entry.kind() == FileType::Directory && entry.stat.st_ino == btrfs::SUBVOLUME_INODE {
+            found.push(path.join(entry.path));
         }
+        Ok(Next::On)
+    });
+    if let Err(error) = walked {
+        tracing::warn!("{error}");
     }
     found.sort();
     found

@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod look;
 mod manager;
+mod mounts;
 mod name;
 mod operations;
 mod partition;
@@ -27,6 +28,7 @@ mod prepare;
 mod report;
 mod snapshots;
 mod tool;
+mod tree;
 mod users;
 mod verify;
 

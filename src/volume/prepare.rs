@@ -151,17 +151,7 @@ fn named(data: &Data) -> Result<Named, VolumeError> {
 }
 
 fn record(paths: &Paths) -> Result<Option<Record>, VolumeError> {
-    let file = paths.pool_record();
-    match fsx::read_text(&file, 4096) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| VolumeError::Answer {
-                command: file.display().to_string(),
-                problem: error.to_string(),
-            }),
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(fsx::read_json(&paths.pool_record(), 4096)?)
 }
 
 /// Writes the record where it is not so already: an unchanged one costs no write.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::mounts;
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
 
@@ -56,14 +57,7 @@ impl Storage {
     /// # Errors
     /// [`FsError`] for a report that is there and cannot be read.
     pub fn read(paths: &Paths) -> Result<Option<Self>, FsError> {
-        let file = paths.storage_report();
-        match fsx::read_text(&file, MAX_BYTES) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| FsError::wrap("understand", &file)(std::io::Error::other(error))),
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        fsx::read_json(&paths.storage_report(), MAX_BYTES)
     }
 
     pub(super) fn write(&self, paths: &Paths) -> Result<(), FsError> {
@@ -79,8 +73,7 @@ pub(super) fn diskseq(sys: &Path, device: &Path) -> Option<String> {
     let dir = std::fs::canonicalize(link).ok()?;
     [dir.as_path(), dir.parent()?]
         .into_iter()
-        .find_map(|dir| fsx::read_text(&dir.join("diskseq"), 64).ok())
-        .map(|text| text.trim().to_owned())
+        .find_map(|dir| fsx::read_value(&dir.join("diskseq")).ok())
 }
 
 /// Whether the data pool is there: asked before an engine starts, and while it runs.
@@ -130,15 +123,15 @@ impl Guard {
                 "attach it again: it goes back into service by itself; nothing is written elsewhere meanwhile",
             ));
         }
-        let mounts = fsx::read_text(&self.proc_mounts, 1 << 20).unwrap_or_default();
-        match mount_state(&mounts, &self.paths.data()) {
-            MountState::Writable => Ok(()),
-            MountState::ReadOnly => Err(Fault::new(
+        let mounts = mounts::read(&self.proc_mounts);
+        match mounts::topmost(&mounts, &self.paths.data()) {
+            Some(mount) if !mount.super_options.contains_key("ro") => Ok(()),
+            Some(_) => Err(Fault::new(
                 format!("the data pool on {device} went read-only after errors"),
                 "look for I/O errors: journalctl -k; check cable and power of the disk, then \
                  restart the board",
             )),
-            MountState::Absent => Err(Fault::new(
+            None => Err(Fault::new(
                 format!(
                     "the data pool is not mounted at {}",
                     self.paths.data().display()
@@ -146,28 +139,6 @@ impl Guard {
                 "mount it: systemctl restart lucid-data",
             )),
         }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum MountState {
-    Writable,
-    ReadOnly,
-    Absent,
-}
-
-/// The topmost mount at `target` (proc(5), mountinfo: field 5 is the mount point, the last one the
-/// file system's own options).
-fn mount_state(mountinfo: &str, target: &Path) -> MountState {
-    let target = target.to_string_lossy();
-    let mount = mountinfo.lines().rev().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        (head.split(' ').nth(4)? == target).then_some(tail)
-    });
-    match mount.and_then(|tail| tail.split(' ').nth(2)) {
-        None => MountState::Absent,
-        Some(options) if options.split(',').any(|option| option == "ro") => MountState::ReadOnly,
-        Some(_) => MountState::Writable,
     }
 }
 

@@ -9,6 +9,8 @@ use super::VolumeError;
 /// Longest answer that is read.
 const MAX_ANSWER: u64 = 1 << 20;
 const POLL: Duration = Duration::from_millis(20);
+/// How long a killed program may take to go.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Waits a moment before the next look. `lucid volume` runs without a runtime, so nothing is
 /// blocked but itself.
@@ -61,6 +63,32 @@ pub(super) fn run(
     input: Option<&str>,
     limit: Duration,
 ) -> Result<Answer, VolumeError> {
+    let began = Instant::now();
+    let mut in_time = || began.elapsed() <= limit;
+    started(program, args, input, POLL, &mut in_time)?.ok_or_else(|| VolumeError::Tool {
+        command: format!("{program} {}", args.join(" ")),
+        problem: format!("did not end within {} s", limit.as_secs()),
+    })
+}
+
+/// Runs `program` while `go_on` says so, which is asked every `poll`; absent when it was ended for
+/// that. Blocks.
+pub(super) fn run_while(
+    program: &str,
+    args: &[&str],
+    poll: Duration,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Answer>, VolumeError> {
+    started(program, args, None, poll, go_on)
+}
+
+fn started(
+    program: &str,
+    args: &[&str],
+    input: Option<&str>,
+    poll: Duration,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Answer>, VolumeError> {
     let command = format!("{program} {}", args.join(" "));
     let error = |problem: String| VolumeError::Tool {
         command: command.clone(),
@@ -96,25 +124,35 @@ pub(super) fn run(
     };
     let stdout = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     let stderr = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let began = Instant::now();
+    let (mut waited, mut next) = (Duration::ZERO, Duration::ZERO);
+    let mut killed = None;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if began.elapsed() > limit => {
-                let _ = child.kill();
-                // A process that waits for a dead device cannot be reaped; it is left behind.
-                return Err(error(format!("did not end within {} s", limit.as_secs())));
-            }
-            Ok(None) => pause(POLL),
+            Ok(None) => {}
             Err(cause) => return Err(error(format!("cannot be waited for: {cause}"))),
         }
+        match killed {
+            // A process that waits for a dead device cannot be reaped; it is left behind.
+            Some(since) if waited - since > LAST_WAIT => return Ok(None),
+            None if waited >= next => {
+                next = waited + poll;
+                if !go_on() {
+                    let _ = child.kill();
+                    killed = Some(waited);
+                }
+            }
+            _ => {}
+        }
+        pause(POLL);
+        waited += POLL;
     };
-    Ok(Answer {
+    Ok(killed.is_none().then(|| Answer {
         code: status.code().unwrap_or(-1),
         stdout: stdout.join().unwrap_or_default(),
         stderr: stderr.join().unwrap_or_default(),
         command,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -138,6 +176,18 @@ mod tests {
     fn a_program_that_hangs_is_given_up() {
         let error = run("sleep", &["30"], None, Duration::from_millis(50)).unwrap_err();
         assert!(error.to_string().contains("did not end within"), "{error}");
+    }
+
+    #[test]
+    fn a_program_ends_when_nobody_wants_it_any_more() {
+        let mut asked = 0;
+        let ended = run_while("sleep", &["30"], POLL, &mut || {
+            asked += 1;
+            asked < 3
+        });
+        assert!(ended.unwrap().is_none());
+        let done = run_while("true", &[], POLL, &mut || true).unwrap();
+        assert_eq!(done.unwrap().code, 0);
     }
 
     #[test]

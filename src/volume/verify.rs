@@ -1,17 +1,16 @@
 //! Whether what is on the disk is what was written: a scrub of the pool, and which files it hit.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::FileType;
 use serde::Serialize;
 
 use super::error::OpError;
 use super::manager::Manager;
 use super::name::Name;
-use super::{VolumeError, tool};
-use crate::fsx::FsError;
+use super::tool;
+use super::tree::{self, Found, Next};
 
 const POLL: Duration = Duration::from_millis(500);
 const STATUS_LIMIT: Duration = Duration::from_secs(30);
@@ -70,52 +69,28 @@ impl Manager {
         let data = self.inner().paths.data();
         let path = data.to_string_lossy().into_owned();
         let total = pool.stored().unwrap_or(0);
-        let failed = |problem: String| VolumeError::Tool {
-            command: format!("btrfs scrub start -B {path}"),
-            problem,
-        };
         // Idle class: whoever waits for the disk comes first.
-        let mut child = Command::new("btrfs")
-            .args(["scrub", "start", "-B", "-R", "-c", "3", &path])
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) => {}
-                Err(error) => return Err(failed(error.to_string()).into()),
-            }
+        let args = ["scrub", "start", "-B", "-R", "-c", "3", &path];
+        let answer = tool::run_while("btrfs", &args, POLL, &mut || {
             let done = Self::scrub_status(&path).map_or(0, |text| scrubbed(&text));
-            if !progress(done.min(total), total) {
+            let go_on = progress(done.min(total), total);
+            if !go_on {
                 let _ = tool::run("btrfs", &["scrub", "cancel", &path], None, STATUS_LIMIT);
-                let _ = child.wait();
-                return Err(OpError::Refused("ended on request".to_owned()));
             }
-            tool::pause(POLL);
-        };
-        let mut said = String::new();
-        if let Some(mut pipe) = child.stdout.take() {
-            let _ = pipe.read_to_string(&mut said);
-        }
-        let mut why = String::new();
-        if let Some(mut pipe) = child.stderr.take() {
-            let _ = pipe.read_to_string(&mut why);
-        }
+            go_on
+        })?
+        .ok_or_else(ended)?;
         // 3: it ran, and found errors that could not be corrected (btrfs-scrub(8)).
-        if !status.success() && status.code() != Some(3) {
-            let code = status.code().unwrap_or(-1);
-            return Err(failed(format!("ended with {code}: {}", why.trim())).into());
+        if !matches!(answer.code, 0 | 3) {
+            return Err(answer.failed().into());
         }
-        if scrubbed(&said) == 0 || !said.contains("uncorrectable_errors:") {
-            return Err(failed("it does not say what it read".to_owned()).into());
+        let said = &answer.stdout;
+        if scrubbed(said) == 0 || !said.contains("uncorrectable_errors:") {
+            return Err(answer.unexpected("it does not say what it read").into());
         }
-        let (corrected, uncorrectable) = errors(&said);
+        let (corrected, uncorrectable) = errors(said);
         let mut verdict = Verdict {
-            scrubbed_bytes: scrubbed(&said),
+            scrubbed_bytes: scrubbed(said),
             corrected,
             uncorrectable,
             damaged: Vec::new(),
@@ -167,84 +142,44 @@ impl Manager {
         self.may_defragment(name, unshare)?;
         let _claim = self.claim(name, "defragment")?;
         let path = self.path(name).to_string_lossy().into_owned();
-        let failed = |problem: String| VolumeError::Tool {
-            command: format!("btrfs filesystem defragment -r {path}"),
-            problem,
-        };
-        let mut child = Command::new("btrfs")
-            .args(["filesystem", "defragment", "-r", "-f", &path])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => return Err(failed(format!("ended with {status}")).into()),
-                Ok(None) => {}
-                Err(error) => return Err(failed(error.to_string()).into()),
-            }
-            if !go_on() {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(OpError::Refused("ended on request".to_owned()));
-            }
-            tool::pause(POLL);
-        }
+        let args = ["filesystem", "defragment", "-r", "-f", &path];
+        let answer = tool::run_while("btrfs", &args, POLL, go_on)?.ok_or_else(ended)?;
+        answer.success()?;
+        Ok(())
     }
+}
+
+fn ended() -> OpError {
+    OpError::Refused("ended on request".to_owned())
 }
 
 /// Files below `dir` that cannot be read whole.
 fn damaged(dir: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Vec<PathBuf>, OpError> {
-    let mut found = Vec::new();
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(at) = open.pop() {
-        let entries = match std::fs::read_dir(&at) {
-            Ok(entries) => entries,
-            Err(error) if at == dir => return Err(FsError::wrap("read", dir)(error).into()),
-            Err(_) => {
-                found.push(at);
-                continue;
-            }
-        };
-        for entry in entries.filter_map(Result::ok) {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => open.push(entry.path()),
-                Ok(kind) if kind.is_file() && !is_whole(&entry.path()) => found.push(entry.path()),
-                _ => {}
-            }
-            if found.len() >= MAX_FILES {
-                return Ok(found);
-            }
-            if !go_on() {
-                return Err(OpError::Refused("ended on request".to_owned()));
-            }
+    let mut hit = Vec::new();
+    let unreadable = tree::walk(dir, &mut |found| {
+        if found.kind() == FileType::RegularFile && !is_whole(found) {
+            hit.push(dir.join(found.path));
         }
-    }
-    Ok(found)
+        if !go_on() {
+            return Err(ended());
+        }
+        let enough = hit.len() >= MAX_FILES;
+        Ok(if enough { Next::Enough } else { Next::On })
+    })?;
+    hit.extend(unreadable.iter().map(|path| dir.join(path)));
+    hit.truncate(MAX_FILES);
+    Ok(hit)
 }
 
-fn is_whole(path: &Path) -> bool {
-    let Ok(mut file) = std::fs::File::open(path) else {
-        return false;
+fn is_whole(found: &Found<'_>) -> bool {
+    let mut file = match found.open() {
+        Ok(file) => file,
+        // It went in between.
+        Err(error) => return error.kind() == std::io::ErrorKind::NotFound,
     };
     // What was read before its bits turned may still be in memory, and is not what the disk has.
-    let _ = nix::fcntl::posix_fadvise(
-        &file,
-        0,
-        0,
-        nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-    );
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-    }
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    std::io::copy(&mut file, &mut std::io::sink()).is_ok()
 }
 
 #[cfg(test)]

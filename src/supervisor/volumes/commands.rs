@@ -179,31 +179,4 @@ impl Handle {
             .map_err(|error| CommandError::Refused(error.to_string()))?
             .map_err(CommandError::Refused)
     }
-
-    /// Long work, newest first.
-    ///
-    /// # Errors
-    /// [`CommandError::Refused`] while the supervisor ends.
-    pub async fn jobs(&self) -> Result<Vec<Job>, CommandError> {
-        let jobs = self.jobs.clone();
-        let listed = tokio::task::spawn_blocking(move || jobs.list());
-        listed
-            .await
-            .map_err(|error| CommandError::Refused(error.to_string()))
-    }
-
-    /// Asks a job to end.
-    ///
-    /// # Errors
-    /// [`CommandError::NotFound`] where none of this id runs.
-    pub async fn cancel(&self, id: String) -> Result<(), CommandError> {
-        let (jobs, wanted) = (self.jobs.clone(), id.clone());
-        let cancelled = tokio::task::spawn_blocking(move || jobs.cancel(&wanted));
-        match cancelled.await {
-            Ok(true) => Ok(()),
-            _ => Err(CommandError::NotFound(format!(
-                "no job {id:?} runs; `lucid job list` shows all"
-            ))),
-        }
-    }
 }

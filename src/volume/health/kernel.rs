@@ -9,8 +9,7 @@ use super::{DeviceHealth, Findings, Verdict};
 use crate::fsx;
 
 fn text(path: &Path) -> Option<String> {
-    let text = fsx::read_text(path, 4096).ok()?;
-    Some(text.trim().to_owned())
+    fsx::read_value(path).ok()
 }
 
 /// What the kernel shows of an eMMC (`Documentation/driver-api/mmc/mmc-dev-attrs.rst`): life in

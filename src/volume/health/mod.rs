@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{VolumeError, tool};
+use super::{VolumeError, mounts, tool};
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
 use crate::status::now_rfc3339;
@@ -141,57 +141,72 @@ fn judge_wear(health: &DeviceHealth, findings: &mut Findings) {
     }
 }
 
-/// Asks one disk. `node` is the device or partition that the pool lies on. Blocks.
-fn ask(sys: &Path, node: &Path, data: &Path) -> DeviceHealth {
+/// Asks one disk. `node` is the device or partition that the pool lies on; `met` what btrfs met on
+/// its devices. Blocks.
+fn ask(sys: &Path, node: &Path, met: Option<&Value>) -> DeviceHealth {
     let name = kernel::disk_of(sys, node).unwrap_or_else(|| node.display().to_string());
     let mut health = DeviceHealth::new(&name);
     let mut findings = Findings::default();
     let dir = sys.join("class/block").join(&name).join("device");
-    if name.starts_with("mmcblk") {
+    let silence = if name.starts_with("mmcblk") {
         kernel::read_mmc(&dir, &mut health, &mut findings);
+        "an SD card tells nothing of its life".to_owned()
     } else {
-        let device = format!("/dev/{name}");
-        // Its exit code is a set of bits about the disk, not about success (smartctl(8)).
-        let args = ["--json=c", "-a", &device];
-        match tool::run("smartctl", &args, None, LIMIT).map(|answer| answer.stdout) {
-            Ok(text) => match serde_json::from_str::<Value>(&text) {
-                Ok(json) => smart::read(&json, &mut health, &mut findings),
-                Err(error) => tracing::debug!("smartctl about {device}: {error}"),
-            },
-            Err(error) => tracing::debug!("{error}"),
-        }
+        let said = ask_smart(&format!("/dev/{name}"));
+        let silence = match &said {
+            Ok(json) => {
+                smart::read(json, &mut health, &mut findings);
+                let words = json["smartctl"]["messages"][0]["string"].as_str();
+                format!(
+                    "the disk tells nothing of itself: {}",
+                    words.unwrap_or("no SMART")
+                )
+            }
+            Err(problem) => problem.clone(),
+        };
         kernel::read_kernel(&dir, &mut findings);
-    }
-    let args = [
-        "--format",
-        "json",
-        "device",
-        "stats",
-        &data.to_string_lossy(),
-    ];
-    if let Ok(answer) = tool::run("btrfs", &args, None, LIMIT).and_then(tool::Answer::success)
-        && let Ok(json) = serde_json::from_str::<Value>(&answer.stdout)
-    {
-        kernel::read_btrfs(&json, node, &mut findings);
+        silence
+    };
+    if let Some(json) = met {
+        kernel::read_btrfs(json, node, &mut findings);
     }
     judge_wear(&health, &mut findings);
     health.forecast();
     kernel::since_start(sys, &name, &mut health);
     health.verdict = findings.verdict();
     health.reasons = findings.reasons;
+    if health.verdict == Verdict::Unknown {
+        health.reasons.push(silence);
+    }
     health
+}
+
+fn ask_smart(device: &str) -> Result<Value, String> {
+    // Its exit code is a set of bits about the disk, not about success (smartctl(8)).
+    let answer = tool::run("smartctl", &["--json=c", "-a", device], None, LIMIT)
+        .map_err(|error| format!("{error}; the package smartmontools has it"))?;
+    serde_json::from_str(&answer.stdout)
+        .map_err(|error| answer.unexpected(error.to_string()).to_string())
+}
+
+/// Errors that btrfs met on the devices of the pool at `data`.
+fn ask_btrfs(data: &Path) -> Option<Value> {
+    let data = data.to_string_lossy();
+    let args = ["--format", "json", "device", "stats", &data];
+    let answer = tool::run("btrfs", &args, None, LIMIT).and_then(tool::Answer::success);
+    serde_json::from_str(&answer.ok()?.stdout).ok()
 }
 
 /// Asks the disk of the pool and, where it is another one, that of the boot medium. Blocks; needs
 /// root.
 pub fn ask_all(paths: &Paths) -> HealthReport {
     let sys = Path::new("/sys");
-    let mounts = fsx::read_text(Path::new("/proc/self/mountinfo"), MAX_BYTES).unwrap_or_default();
+    let mounts = mounts::all();
     let data = paths.data();
     let mut nodes: Vec<PathBuf> = Vec::new();
     for target in [data.as_path(), Path::new("/boot/firmware"), Path::new("/")] {
-        let node = super::btrfs::source_of(&mounts, target);
-        let node = node.and_then(|node| std::fs::canonicalize(node).ok());
+        let mount = mounts::topmost(&mounts, target);
+        let node = mount.and_then(|mount| std::fs::canonicalize(mount.mount_source.as_ref()?).ok());
         if let Some(node) = node.filter(|node| node.starts_with("/dev")) {
             let disk = kernel::disk_of(sys, &node);
             if !nodes
@@ -202,9 +217,11 @@ pub fn ask_all(paths: &Paths) -> HealthReport {
             }
         }
     }
+    let met = ask_btrfs(&data);
+    let asked = nodes.iter().map(|node| ask(sys, node, met.as_ref()));
     HealthReport {
         at: now_rfc3339(),
-        devices: nodes.iter().map(|node| ask(sys, node, &data)).collect(),
+        devices: asked.collect(),
     }
 }
 
@@ -224,13 +241,6 @@ impl HealthReport {
     /// # Errors
     /// [`FsError`] for one that is there and cannot be read.
     pub fn read(paths: &Paths) -> Result<Option<Self>, FsError> {
-        let file = paths.health_report();
-        match fsx::read_text(&file, MAX_BYTES) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| FsError::wrap("understand", &file)(std::io::Error::other(error))),
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        fsx::read_json(&paths.health_report(), MAX_BYTES)
     }
 }
