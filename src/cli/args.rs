@@ -161,7 +161,7 @@ pub(super) enum PanelCommand {
         #[arg(long)]
         watch: bool,
     },
-    /// Walk through every pattern
+    /// Walk through every state
     Test,
     /// Blink so that somebody finds this box among others
     Identify {

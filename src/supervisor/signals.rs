@@ -51,8 +51,8 @@ pub(super) fn publish(hub: &StatusHub, signals: &Signals) -> bool {
             Severity::Warning,
             "board",
             format!("the processor is slowed{heat}"),
-            "give the board air or a fan; scheduled snapshots and new checks wait until it has cooled \
-             down",
+            "give the board air or a fan; scheduled snapshots wait, and new checks are refused, until it \
+             has cooled down",
         ),
         Event::AlertRaised,
     );

@@ -134,12 +134,12 @@ fn started(
         }
         match killed {
             // A process that waits for a dead device cannot be reaped; it is left behind.
-            Some(since) if waited - since > LAST_WAIT => return Ok(None),
+            Some(until) if waited > until => return Ok(None),
             None if waited >= next => {
                 next = waited + poll;
                 if !go_on() {
                     let _ = child.kill();
-                    killed = Some(waited);
+                    killed = Some(waited + LAST_WAIT);
                 }
             }
             _ => {}

@@ -160,6 +160,17 @@ def lamps(bench, up):
         board.wait_state("ready", 120)
         lamps_show(board, "ready")
 
+        # One that hangs as the image has it: systemd ends it after ten seconds, before the board's
+        # watchdog resets the board, and the lamps say so until the next one has them.
+        board.run("rm /run/systemd/system/lucid.service.d/90-test.conf; systemctl daemon-reload; systemctl restart lucid")
+        up(board)
+        times, _ = sample(board, 16, f"kill -STOP {supervisor}")
+        fast = [abs(time - 100) <= 40 for _, time in times[RED]]
+        expect(any(all(fast[at : at + 6]) for at in range(len(fast) - 5)), f"a supervisor that hangs is shown: {times[RED]}")
+        board.wait_state("ready", 120)
+        expect("Watchdog timeout" in board.run("journalctl -b -u lucid -o cat"), "systemd ended it, and the board lived on")
+        lamps_show(board, "ready")
+
         board.run("lucid datastore stop cache")
         lamps_show(board, "degraded")
         # Somebody else has its port: blocked, which is failed for who looks.

@@ -239,8 +239,7 @@ impl Node {
     fn give_reserve(&self) -> bool {
         let given = std::fs::remove_file(self.reserve()).is_ok();
         // The space is free when the file system has written so.
-        let synced = std::fs::File::open(&self.dir)
-            .and_then(|dir| nix::unistd::syncfs(dir).map_err(Into::into));
+        let synced = crate::fsx::sync_fs(&self.dir);
         given && synced.is_ok()
     }
 }
