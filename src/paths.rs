@@ -98,6 +98,16 @@ impl Paths {
         self.run().join("storage.json")
     }
 
+    /// Where the pool `name` is mounted, beside the one that holds `data`.
+    pub fn pool(&self, name: &str) -> PathBuf {
+        self.run().join("pools").join(name)
+    }
+
+    /// What mounting the pool `name` came to at this boot.
+    pub fn pool_report(&self, name: &str) -> PathBuf {
+        self.run().join("pools").join(format!("{name}.json"))
+    }
+
     /// Exists while the data disk is being released.
     pub fn removing(&self) -> PathBuf {
         self.run().join("removing")

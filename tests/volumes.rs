@@ -25,7 +25,7 @@ fn a_volume_is_made_limited_listed_and_deleted() {
     let pool = Pool::new();
     let manager = open(&pool);
     let info = manager
-        .create(&name("chunks-a"), Kind::Chunks, Some(100 * MIB))
+        .create(&name("chunks-a"), Kind::Chunks, Some(100 * MIB), None)
         .unwrap();
     assert_eq!((info.entry.quota, info.state), (Some(100 * MIB), "healthy"));
     fill(&info.path.join("a"), 40 * MIB).unwrap();
@@ -71,18 +71,20 @@ fn sizes_and_names_that_cannot_be_are_refused_with_what_can() {
         (2 * GIB, "stay outside all quotas"),
     ] {
         let error = manager
-            .create(&name("a"), Kind::Logs, Some(size))
+            .create(&name("a"), Kind::Logs, Some(size), None)
             .unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
         assert!(!pool.data().join("a").exists());
     }
     assert!("10X".parse::<ByteSize>().is_err());
-    manager.create(&name("a"), Kind::Logs, None).unwrap();
-    let error = manager.create(&name("a"), Kind::Logs, None).unwrap_err();
+    manager.create(&name("a"), Kind::Logs, None, None).unwrap();
+    let error = manager
+        .create(&name("a"), Kind::Logs, None, None)
+        .unwrap_err();
     assert!(matches!(error, OpError::Exists(_)), "{error}");
     std::fs::create_dir(pool.data().join("foreign")).unwrap();
     let error = manager
-        .create(&name("foreign"), Kind::Logs, None)
+        .create(&name("foreign"), Kind::Logs, None, None)
         .unwrap_err();
     assert!(matches!(error, OpError::Foreign { .. }), "{error}");
     assert!(pool.data().join("foreign").is_dir());
@@ -108,7 +110,7 @@ fn a_rollback_brings_the_old_state_and_keeps_the_new_one() {
     let manager = open(&pool);
     let volume = name("blocks");
     let path = manager
-        .create(&volume, Kind::Blocks, Some(200 * MIB))
+        .create(&volume, Kind::Blocks, Some(200 * MIB), None)
         .unwrap()
         .path;
     std::fs::write(path.join("height"), "1").unwrap();
@@ -147,7 +149,7 @@ fn a_schedule_takes_what_is_due_and_keeps_so_many() {
     let manager = open(&pool);
     let volume = name("merkle");
     manager
-        .create(&volume, Kind::Merkle, Some(100 * MIB))
+        .create(&volume, Kind::Merkle, Some(100 * MIB), None)
         .unwrap();
     let schedule = |every: &str, keep| {
         let every: Span = every.parse().unwrap();
@@ -189,10 +191,10 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     {
         let manager = open(&pool);
         manager
-            .create(&name("logs-a"), Kind::Logs, Some(100 * MIB))
+            .create(&name("logs-a"), Kind::Logs, Some(100 * MIB), None)
             .unwrap();
         manager
-            .create(&name("logs-b"), Kind::Logs, Some(100 * MIB))
+            .create(&name("logs-b"), Kind::Logs, Some(100 * MIB), None)
             .unwrap();
     }
     let intent = |text: &str| {
@@ -245,7 +247,7 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     assert!(!pool.data().join(".deleted-logs-b").exists());
     // Between the making of the new state and the exchange, or after it.
     open(&pool)
-        .create(&name("logs-c"), Kind::Logs, Some(100 * MIB))
+        .create(&name("logs-c"), Kind::Logs, Some(100 * MIB), None)
         .unwrap();
     subvolume(".rollback-logs-c");
     intent(r#"{"op": "rollback", "staging": ".rollback-logs-c"}"#);
@@ -260,7 +262,7 @@ fn quotas_hold_after_the_pool_was_unmounted() {
     let pool = Pool::new();
     let manager = open(&pool);
     manager
-        .create(&name("logs"), Kind::Logs, Some(100 * MIB))
+        .create(&name("logs"), Kind::Logs, Some(100 * MIB), None)
         .unwrap();
     pool.unmount();
     pool.mount();
@@ -276,7 +278,7 @@ fn the_second_operation_on_a_volume_is_told_of_the_first() {
     let volume = name("logs");
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| manager.create(&volume, Kind::Logs, Some(100 * MIB))))
+            .map(|_| scope.spawn(|| manager.create(&volume, Kind::Logs, Some(100 * MIB), None)))
             .collect();
         threads
             .into_iter()
@@ -300,7 +302,7 @@ fn where_there_is_no_btrfs_a_volume_is_a_directory_and_the_rest_is_refused_by_na
     std::fs::create_dir(dir.path().join("data")).unwrap();
     let manager = Manager::open(&Paths::new(dir.path()), &Settings::default()).unwrap();
     let volume = name("logs");
-    let info = manager.create(&volume, Kind::Logs, None).unwrap();
+    let info = manager.create(&volume, Kind::Logs, None, None).unwrap();
     assert_eq!((info.entry.quota, info.used_bytes), (None, None));
     for (error, what) in [
         (manager.resize(&volume, GIB).unwrap_err(), "a quota"),
@@ -324,7 +326,7 @@ fn a_scrub_names_the_file_whose_bits_turned() {
     let path = {
         let manager = open(&pool);
         let info = manager
-            .create(&volume, Kind::Blocks, Some(200 * MIB))
+            .create(&volume, Kind::Blocks, Some(200 * MIB), None)
             .unwrap();
         fill(&info.path.join("good"), 8 * MIB).unwrap();
         let pattern = b"the block that will turn ".repeat(400);
@@ -358,7 +360,7 @@ fn defragmentation_tells_what_it_costs_snapshots() {
     let manager = open(&pool);
     let volume = name("merkle");
     let info = manager
-        .create(&volume, Kind::Merkle, Some(200 * MIB))
+        .create(&volume, Kind::Merkle, Some(200 * MIB), None)
         .unwrap();
     fill(&info.path.join("a"), 8 * MIB).unwrap();
     manager.defragment(&volume, false, &mut || true).unwrap();
@@ -379,7 +381,7 @@ fn the_disk_of_a_pool_that_met_errors_is_critical_with_the_reason() {
     let pool = Pool::of_bytes(512 * MIB);
     let manager = open(&pool);
     let info = manager
-        .create(&name("blocks"), Kind::Blocks, Some(100 * MIB))
+        .create(&name("blocks"), Kind::Blocks, Some(100 * MIB), None)
         .unwrap();
     let of_pool = || {
         let report = lucid::volume::ask_all(&pool.paths());
@@ -415,7 +417,7 @@ fn a_snapshot_of_the_future_neither_multiplies_nor_removes_others() {
     let manager = open(&pool);
     let volume = name("merkle");
     let path = manager
-        .create(&volume, Kind::Merkle, Some(100 * MIB))
+        .create(&volume, Kind::Merkle, Some(100 * MIB), None)
         .unwrap()
         .path;
     let every: Span = "1m".parse().unwrap();

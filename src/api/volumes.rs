@@ -29,6 +29,7 @@ pub(super) fn router() -> Router<App> {
         )
         .route("/volumes/{name}/rollback", post(rollback))
         .route("/volumes/{name}/verify", post(verify))
+        .route("/volumes/{name}/migrate", post(migrate))
         .route("/volumes/{name}/defragment", post(defragment))
         .route("/jobs", get(jobs))
         .route("/jobs/{id}", get(job))
@@ -53,6 +54,7 @@ struct Create {
     #[serde(rename = "type")]
     kind: String,
     size: Option<ByteSize>,
+    pool: Option<String>,
 }
 
 async fn create(
@@ -62,7 +64,8 @@ async fn create(
     let name = named(&request.name)?;
     let kind: Kind = request.kind.parse().map_err(CommandError::Invalid)?;
     let size = request.size.map(|size| size.0);
-    let made = handle.with_volumes(move |volumes| volumes.create(&name, kind, size));
+    let pool = request.pool.as_deref().map(named).transpose()?;
+    let made = handle.with_volumes(move |volumes| volumes.create(&name, kind, size, pool.as_ref()));
     Ok((StatusCode::CREATED, Json(made.await?)))
 }
 
@@ -222,6 +225,21 @@ async fn rollback(
     Ok(Json(
         handle.rollback(name, request.snapshot, confirm).await?,
     ))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Migrate {
+    to: String,
+}
+
+async fn migrate(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<Migrate>,
+) -> Result<(StatusCode, Json<Job>), Failure> {
+    let job = handle.migrate(named(&name)?, named(&request.to)?).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
 async fn verify(

@@ -232,18 +232,76 @@ pub(super) enum SchemaPart {
 }
 
 /// What is done without a supervisor.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum LocalVolumeCommand {
     /// Mount the data pool; the first start of a board makes it
     Prepare,
-    /// Whether the data pool is there; exits 3 when it is not
+    /// Whether the data pool and all others are there; exits 3 when one is not
     Check,
+    /// Pools beside the data pool: file systems on disks, partitions or files of their own; as root
+    Pool {
+        #[command(subcommand)]
+        command: PoolCommand,
+    },
     /// Ask the disks how they are, as root; with or without a supervisor. Exits 3 when one is not well
     Health {
         /// Leave the answer for the supervisor, which opens alerts by it; a timer of the image does that
         #[arg(long)]
         record: bool,
     },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum PoolCommand {
+    /// All pools: device, space, volumes
+    List,
+    /// Make a pool and mount it
+    Create {
+        /// Name: a-z, 0-9 and -
+        name: Name,
+        /// Disk or partition, such as /dev/disk/by-id/usb-...; or the path of a file
+        #[arg(long, value_name = "DEVICE|FILE")]
+        on: PathBuf,
+        /// Size of the file, such as 20G
+        #[arg(long, value_name = "SIZE")]
+        size: Option<ByteSize>,
+        /// The same device or file once more: ERASE what it holds
+        #[arg(long, value_name = "DEVICE|FILE")]
+        erase: Option<PathBuf>,
+    },
+    /// Take a btrfs file system that is there, with what it holds; also one that was exported
+    Adopt {
+        /// Name: a-z, 0-9 and -
+        name: Name,
+        /// Where it lies
+        #[arg(long, value_name = "DEVICE|FILE")]
+        on: PathBuf,
+    },
+    /// Let a pool fill its device; a file is made larger first
+    Grow {
+        /// Pool; `data` as well
+        name: Name,
+        /// New size of the file
+        #[arg(long, value_name = "SIZE")]
+        size: Option<ByteSize>,
+    },
+    /// Unmount a pool, so that its disk may be pulled
+    Export {
+        /// Pool
+        name: Name,
+    },
+    /// Forget a pool without volumes; what is on it stays there
+    Remove {
+        /// Pool
+        name: Name,
+        /// The name once more
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    /// Mount all pools that are not mounted
+    Mount,
+    /// Tell the disks what is free; a timer of the image does that
+    Trim,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -262,6 +320,9 @@ pub(super) enum VolumeCommand {
         /// Quota, such as 10G; volume.default_quota when left out
         #[arg(long, value_name = "SIZE")]
         size: Option<ByteSize>,
+        /// Pool that it lies on; the data pool when left out
+        #[arg(long, value_name = "POOL")]
+        pool: Option<Name>,
     },
     /// Everything about one volume
     Info {
@@ -321,6 +382,17 @@ pub(super) enum VolumeCommand {
     Verify {
         /// Volume
         name: Name,
+        /// Do not wait for its end
+        #[arg(long)]
+        background: bool,
+    },
+    /// Move a volume to another pool while it is in use; its datastore is away for seconds
+    Migrate {
+        /// Volume
+        name: Name,
+        /// Pool, as `pool list` shows it
+        #[arg(long, value_name = "POOL")]
+        to: Name,
         /// Do not wait for its end
         #[arg(long)]
         background: bool,

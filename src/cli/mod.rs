@@ -6,6 +6,7 @@ mod job;
 mod lamps;
 mod output;
 mod panel;
+mod pool;
 mod schema;
 mod search_node;
 mod status;
@@ -30,7 +31,7 @@ use crate::fsx::FsError;
 use crate::paths::Paths;
 use crate::status::DatastoreState;
 use crate::supervisor::{self, SetupError};
-use crate::volume::VolumeError;
+use crate::volume::{OpError, VolumeError};
 use args::{
     Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand, LocalVolumeCommand,
     VolumeCommand,
@@ -74,6 +75,8 @@ enum CliError {
     Schema(#[from] crate::schema::search::SchemaError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Pool(#[from] OpError),
     #[error("{0}")]
     Credentials(String),
     #[error("{0}")]
@@ -90,7 +93,9 @@ impl CliError {
     fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::Lock(supervisor::LockError::Held { .. })
+            Self::Refused(_)
+                | Self::Lock(supervisor::LockError::Held { .. })
+                | Self::Pool(OpError::Refused(_) | OpError::Foreign { .. })
         )
     }
 }
@@ -177,6 +182,7 @@ fn run(args: Args) -> Result<Done, CliError> {
             }
             LocalVolumeCommand::Check => volume::check(&paths, &mut out),
             LocalVolumeCommand::Health { record } => volume::health(&paths, record, &mut out),
+            LocalVolumeCommand::Pool { command } => pool::run(&paths, &command, &mut out),
         },
         Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
         Command::Job { command } => block_on(job::run(&paths, command, &mut out)),

@@ -42,8 +42,8 @@ pub(super) fn prepare(paths: &Paths, file: Option<&Path>, out: &mut Out) -> Resu
 
 /// Whether the pool is there, for units that bring it back.
 pub(super) fn check(paths: &Paths, out: &mut Out) -> Result<Done, CliError> {
-    let (done, message) = match volume::Guard::new(paths).check() {
-        Ok(()) => (Done::Well, "the data pool is there".to_owned()),
+    let (done, message) = match volume::pool::check(paths) {
+        Ok(()) => (Done::Well, "all pools are there".to_owned()),
         Err(fault) => (
             Done::Unhealthy,
             format!("{}; {}", fault.message, fault.remedy),
@@ -112,8 +112,9 @@ pub(super) async fn run(
     let client = Client::new(paths)?;
     let (method, path, body) = request(&command);
     let answer = client.request(method, &path, body.as_ref()).await?;
-    if let VolumeCommand::Verify { background, .. } | VolumeCommand::Defragment { background, .. } =
-        &command
+    if let VolumeCommand::Verify { background, .. }
+    | VolumeCommand::Defragment { background, .. }
+    | VolumeCommand::Migrate { background, .. } = &command
     {
         return super::job::follow(&client, answer, *background, out).await;
     }
@@ -178,9 +179,14 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
     match command {
         // The first needs no supervisor and is done elsewhere.
         VolumeCommand::Local(_) | VolumeCommand::List => get("/volumes".to_owned()),
-        VolumeCommand::Create { name, kind, size } => post(
+        VolumeCommand::Create {
+            name,
+            kind,
+            size,
+            pool,
+        } => post(
             "/volumes".to_owned(),
-            json!({ "name": name, "type": kind, "size": size }),
+            json!({ "name": name, "type": kind, "size": size, "pool": pool }),
         ),
         VolumeCommand::Info { name } => get(format!("/volumes/{name}")),
         VolumeCommand::Usage { name } => get(format!("/volumes/{name}/usage")),
@@ -216,6 +222,9 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
         ),
         VolumeCommand::Verify { name, .. } => {
             (Method::POST, format!("/volumes/{name}/verify"), None)
+        }
+        VolumeCommand::Migrate { name, to, .. } => {
+            post(format!("/volumes/{name}/migrate"), json!({ "to": to }))
         }
         VolumeCommand::Defragment { name, unshare, .. } => (
             Method::POST,

@@ -4,7 +4,15 @@ use super::pattern::Pattern;
 use crate::status::{ApplianceState, RESCUE_ALERT, Status};
 
 /// Alerts about volumes, the pool or a device begin so.
-const STORAGE_ALERTS: [&str; 6] = ["space:", "data-", "state-", "pool:", "volume:", "device:"];
+const STORAGE_ALERTS: [&str; 7] = [
+    "space:",
+    "data-",
+    "state-",
+    "pool:",
+    "pool-missing:",
+    "volume:",
+    "device:",
+];
 
 /// What the panel needs of the snapshot. The panel's task wakes when this changes, and not at
 /// each measurement.

@@ -97,7 +97,7 @@ impl Handle {
         };
         if action != Action::Stop && self.is_exchanging(role) {
             return Err(CommandError::Refused(format!(
-                "the volume of {role} is being rolled back; it is started again after that"
+                "the volume of {role} is being exchanged; it is started again after that"
             )));
         }
         self.tell(role, command).await

@@ -99,8 +99,7 @@ pub(super) fn space(context: &Context) -> Result<(), Blocked> {
             "free space or enlarge the file system; the datastore then starts by itself",
         ));
     }
-    let data = dir.parent().unwrap_or(dir);
-    let room = room(data, dir, &context.config.volume);
+    let room = room(dir, &context.config.volume);
     if let Some(room) = room.filter(|room| room.left < least) {
         let volume = context.role.volume();
         let remedy = match room.larger {

@@ -18,7 +18,7 @@ use crate::config::{Config, EngineMemory, MemoryPlan, Role};
 use crate::engine::{self, CommandSpec, Context, Credentials, Detected, Engine, Version};
 use crate::fsx;
 use crate::paths::Paths;
-use crate::volume::Guard;
+use crate::volume::{Guard, directory_of};
 
 /// One valid configuration with all that follows from it; shared by all datastores.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) enum Purpose {
 /// Prepares the start of `role`.
 pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepared, Blocked> {
     if purpose == Purpose::Start {
-        Guard::new(&plan.paths)
+        Guard::of_volume(&plan.paths, role.volume())
             .check()
             .map_err(|fault| Blocked::new(fault.message, fault.remedy))?;
     }
@@ -109,7 +109,7 @@ pub(super) fn prepare(plan: &Plan, role: Role, purpose: Purpose) -> Result<Prepa
         .map_err(|error| Blocked::new(error.to_string(), "see `lucid doctor`"))?;
     let mut findings = engine.preflight(&detected, &plan.board);
     findings.extend(engine.check_listen(&plan.config));
-    let data_dir = plan.paths.data().join(role.volume());
+    let data_dir = directory_of(&plan.paths, role.volume());
     if purpose != Purpose::Describe {
         if purpose == Purpose::Start {
             kept(plan, role, &data_dir)?;

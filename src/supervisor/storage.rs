@@ -1,5 +1,6 @@
 //! What the start of the board left wrong, and whether the data disk is still there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::PoisonError;
@@ -16,13 +17,15 @@ use crate::fsx;
 use crate::journal::{self, Event};
 use crate::paths::Paths;
 use crate::status::{Alert, Severity, StatusHub};
-use crate::volume::{Fault, Guard, Storage};
+use crate::volume::{Fault, Guard, Storage, directory_of, pools_of_boot};
 
 /// Reads two files of the kernel; a lost disk is known within this.
 const INTERVAL: Duration = Duration::from_secs(2);
 const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
 /// The alert of a data pool that is not there.
 const DATA: &str = "data-pool";
+/// Alerts of other pools that are not there begin so.
+const POOL: &str = "pool-missing:";
 
 /// Publishes faults of the start, then watches the data pool. When it goes, the journal moves to
 /// RAM and the engines are stopped: their next start finds the guard closed and tells why.
@@ -30,18 +33,19 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, datastores: Datastores) {
     for alert in faults_of_start(&paths) {
         alerts::raise(&hub, alert);
     }
-    let guard = Guard::new(&paths);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut there = true;
+    let mut missed = BTreeSet::new();
     loop {
         ticks.tick().await;
-        match guard.check() {
+        match Guard::new(&paths).check() {
             Ok(()) => {
                 if !there && hub.clear(DATA) {
                     journal::emit(Event::AlertCleared, "data", "the data pool is there again");
                 }
                 there = true;
+                look_at_others(&hub, &paths, &datastores, &mut missed).await;
             }
             Err(fault) => {
                 alerts::raise(
@@ -57,9 +61,44 @@ pub(super) async fn run(hub: StatusHub, paths: Paths, datastores: Datastores) {
                 if there {
                     there = false;
                     keep_the_journal().await;
-                    stop_engines(&hub, &datastores).await;
+                    stop_engines(&hub, &datastores, &Role::ALL).await;
                 }
             }
+        }
+    }
+}
+
+/// Pools beside the data pool: when one goes, the engines whose volumes lie on it are stopped.
+async fn look_at_others(
+    hub: &StatusHub,
+    paths: &Paths,
+    datastores: &Datastores,
+    missed: &mut BTreeSet<String>,
+) {
+    let pools = pools_of_boot(paths);
+    let ids: Vec<_> = pools.iter().map(|pool| format!("{POOL}{pool}")).collect();
+    alerts::clear_others(hub, POOL, &ids);
+    missed.retain(|pool| pools.contains(pool));
+    for (pool, id) in pools.into_iter().zip(ids) {
+        let Err(fault) = Guard::of_pool(paths, &pool).check() else {
+            alerts::clear(hub, &id, &pool);
+            missed.remove(&pool);
+            continue;
+        };
+        let lies_on =
+            |role: &Role| directory_of(paths, role.volume()).starts_with(paths.pool(&pool));
+        let roles: Vec<_> = Role::ALL.into_iter().filter(lies_on).collect();
+        let severity = if roles.is_empty() {
+            Severity::Warning
+        } else {
+            Severity::Critical
+        };
+        alerts::raise(
+            hub,
+            Alert::new(id, severity, &pool, fault.message, fault.remedy),
+        );
+        if missed.insert(pool) {
+            stop_engines(hub, datastores, &roles).await;
         }
     }
 }
@@ -117,7 +156,7 @@ async fn keep_the_journal() {
 }
 
 /// Those that run; what a person stopped stays stopped.
-async fn stop_engines(hub: &StatusHub, datastores: &Datastores) {
+async fn stop_engines(hub: &StatusHub, datastores: &Datastores, roles: &[Role]) {
     let status = hub.snapshot();
     let runs = |role: &Role| {
         let mut entries = status.datastores.iter();
@@ -125,7 +164,8 @@ async fn stop_engines(hub: &StatusHub, datastores: &Datastores) {
     };
     let handles: Vec<_> = {
         let datastores = datastores.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = datastores.iter().filter(|(role, _)| runs(role));
+        let concerned = datastores.iter().filter(|(role, _)| roles.contains(role));
+        let running = concerned.filter(|(role, _)| runs(role));
         running.map(|(_, handle)| handle.clone()).collect()
     };
     for datastore in handles {

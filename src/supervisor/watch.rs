@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::signals::{self, Alarm};
 use super::volumes::Volumes;
@@ -19,6 +19,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// A step of the wall clock below this is ordinary slewing by a time daemon.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
+/// How long a look at the volumes is waited for; it goes on beside the next round.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
 /// Looks every ten seconds until dropped, at volumes, clock and board.
 pub(super) async fn run(
     hub: StatusHub,
@@ -30,6 +33,7 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clock = Clock::now();
     let data = paths.data();
+    let mut pending = None;
     let mut alarm = board_root.as_deref().and_then(Alarm::open);
     loop {
         tokio::select! {
@@ -57,11 +61,16 @@ pub(super) async fn run(
         let known = hub.snapshot().datastores;
         let enabled = |role: &Role| known.iter().any(|d| d.name == role.name());
         let roles: Vec<Role> = Role::ALL.into_iter().filter(enabled).collect();
-        // A file system that hangs must not stop the runtime.
-        let (looked, at) = (volumes.clone(), hub.clone());
-        let look = tokio::task::spawn_blocking(move || looked.look(&at, &roles));
-        if let Ok(volumes) = look.await {
-            hub.update(|status| status.volumes = volumes);
+        // A file system that hangs must stop neither the runtime nor the board's signals, and is
+        // asked by one thread.
+        let mut look = pending.take().unwrap_or_else(|| {
+            let (looked, at) = (volumes.clone(), hub.clone());
+            tokio::task::spawn_blocking(move || looked.look(&at, &roles))
+        });
+        match timeout(LOOK_LIMIT, &mut look).await {
+            Ok(Ok(volumes)) => hub.update(|status| status.volumes = volumes),
+            Ok(Err(error)) => tracing::error!("the look at volumes ended: {error}"),
+            Err(_) => pending = Some(look),
         }
     }
 }

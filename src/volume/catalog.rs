@@ -30,6 +30,9 @@ pub struct Entry {
     /// What it holds.
     #[serde(rename = "type")]
     pub kind: Kind,
+    /// The pool that it lies on; absent for the one that holds the catalog.
+    #[serde(default)]
+    pub pool: Option<Name>,
     /// Bytes that it may refer to; absent where the pool cannot limit.
     #[serde(rename = "quota_bytes")]
     pub quota: Option<u64>,
@@ -50,11 +53,34 @@ pub(super) struct Catalog {
 #[serde(rename_all = "lowercase", tag = "op")]
 pub(super) enum Intent {
     /// The directory is made; the catalog has it when it is done.
-    Create { name: Name },
+    Create {
+        name: Name,
+        #[serde(default)]
+        pool: Option<Name>,
+    },
     /// The directory was or will be renamed to `grave` and removed.
-    Delete { name: Name, grave: String },
+    Delete {
+        name: Name,
+        #[serde(default)]
+        pool: Option<Name>,
+        grave: String,
+    },
     /// `staging` is to take the place of a volume, whose former state then lies in `staging`.
-    Rollback { staging: String },
+    Rollback {
+        #[serde(default)]
+        pool: Option<Name>,
+        staging: String,
+    },
+    /// A volume that was copied to another pool takes the place of the former one.
+    Switch(Switch),
+}
+
+/// From one pool to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Switch {
+    pub(super) name: Name,
+    pub(super) from: Option<Name>,
+    pub(super) to: Option<Name>,
 }
 
 fn file(paths: &Paths) -> PathBuf {

@@ -68,6 +68,23 @@ pub(super) fn probe(path: &Path) -> Result<Probe, VolumeError> {
     })
 }
 
+/// Devices with the file system `uuid`; more than one where a copy is attached.
+pub(super) fn holders(uuid: &str) -> Result<Vec<PathBuf>, VolumeError> {
+    let token = format!("UUID={uuid}");
+    // Its cache may tell of a disk that is gone.
+    let args = ["-c", "/dev/null", "-o", "device", "-t", &token];
+    let answer = tool::run("blkid", &args, None, LIMIT)?;
+    match answer.code {
+        0 => Ok(answer
+            .stdout
+            .lines()
+            .map(|line| PathBuf::from(line.trim()))
+            .collect()),
+        NOTHING => Ok(Vec::new()),
+        _ => Err(answer.failed()),
+    }
+}
+
 /// The pairs that `blkid -o export` prints.
 fn content(export: &str) -> Content {
     let get = |key: &str| {
@@ -101,6 +118,10 @@ fn readable(path: &Path) -> Result<(), FsError> {
 
 /// Size in bytes: sysfs counts in sectors of 512 (kernel doc, ABI/stable/sysfs-block).
 fn bytes(path: &Path) -> Result<u64, VolumeError> {
+    let meta = std::fs::metadata(path).map_err(FsError::wrap("read", path))?;
+    if meta.is_file() {
+        return Ok(meta.len());
+    }
     let name = path.file_name().unwrap_or_default();
     let file = Path::new("/sys/class/block").join(name).join("size");
     let text = fsx::read_text(&file, 64)?;

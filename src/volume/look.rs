@@ -74,9 +74,8 @@ impl Manager {
 
     /// All volumes, in the order of their making.
     pub fn list(&self) -> Vec<Info> {
-        let space = self.space().ok();
         let entries = self.entries().into_iter();
-        entries.map(|entry| self.describe(entry, space)).collect()
+        entries.map(|entry| self.describe(entry)).collect()
     }
 
     /// One volume.
@@ -84,12 +83,12 @@ impl Manager {
     /// # Errors
     /// [`OpError::Unknown`].
     pub fn info(&self, name: &Name) -> Result<Info, OpError> {
-        Ok(self.describe(self.entry(name)?, self.space().ok()))
+        Ok(self.describe(self.entry(name)?))
     }
 
-    fn describe(&self, entry: Entry, space: Option<Space>) -> Info {
-        let pool = self.inner().pool.as_ref().ok();
-        let usage = pool.and_then(|pool| self.usage(pool, &entry.name));
+    fn describe(&self, entry: Entry) -> Info {
+        let space = space_of(&self.root(entry.pool.as_ref())).ok();
+        let usage = self.usage(&entry.name);
         let growth = lock(&self.inner().history).growth(&entry.name, entry.quota);
         let mut info = described(self.path(&entry.name), entry, usage, self.settings());
         info.growth = growth;
@@ -168,6 +167,7 @@ pub fn of_directory(paths: &Paths, role: Role, settings: &Settings) -> Option<In
     let entry = Entry {
         name,
         kind,
+        pool: None,
         quota: None,
         created: String::new(),
         schedule: None,
@@ -208,7 +208,7 @@ fn larger(quota: u64, space: Space, settings: &Settings) -> Option<u64> {
     (larger > quota).then_some(larger)
 }
 
-/// Bytes that may still be written below `dir`, a directory of the pool `data`.
+/// Bytes that may still be written below a volume's directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     /// Bytes left.
@@ -220,9 +220,12 @@ pub struct Room {
 }
 
 /// What a quota leaves; `None` where there is none. Runs a program: blocks.
-pub fn room(data: &Path, dir: &Path, settings: &Settings) -> Option<Room> {
+pub fn room(dir: &Path, settings: &Settings) -> Option<Room> {
+    // It may lie on another pool, with a link in its place.
+    let dir = std::fs::canonicalize(dir).ok()?;
+    let data = dir.parent()?;
     let pool = Btrfs::at(data).ok()?;
-    let usage = pool.usage(Btrfs::id(dir).ok()?)?;
+    let usage = pool.usage(Btrfs::id(&dir).ok()?)?;
     let quota = usage.limit?;
     Some(Room {
         left: quota.saturating_sub(usage.referenced),
@@ -233,7 +236,7 @@ pub fn room(data: &Path, dir: &Path, settings: &Settings) -> Option<Room> {
     })
 }
 
-fn space_of(data: &Path) -> Result<Space, OpError> {
+pub(super) fn space_of(data: &Path) -> Result<Space, OpError> {
     let stat = statvfs(data)
         .map_err(std::io::Error::from)
         .map_err(FsError::wrap("ask for the space of", data))?;

@@ -13,6 +13,7 @@ use super::catalog::{Catalog, Entry, Intent};
 use super::error::OpError;
 use super::history::History;
 use super::name::{Kind, Name};
+use super::snapshots::remove_snapshots;
 use super::tree::{self, Next};
 use crate::config::Role;
 use crate::config::Volume as Settings;
@@ -32,6 +33,8 @@ pub(super) struct Inner {
     pub(super) settings: Settings,
     /// Why there is no btrfs, where there is none.
     pub(super) pool: Result<Btrfs, String>,
+    /// The others that were asked for.
+    pub(super) others: Mutex<HashMap<Name, Btrfs>>,
     pub(super) catalog: Mutex<Catalog>,
     /// Quota groups by volume; a subvolume keeps its number while it lives.
     ids: Mutex<HashMap<Name, u64>>,
@@ -86,6 +89,7 @@ impl Manager {
             catalog: Mutex::new(Catalog::load(paths)?),
             paths: paths.clone(),
             settings: settings.clone(),
+            others: Mutex::default(),
             ids: Mutex::default(),
             history: Mutex::new(History::load(paths)),
             taken: Mutex::default(),
@@ -118,24 +122,9 @@ impl Manager {
         &self.inner.settings
     }
 
-    pub(super) fn path(&self, name: &Name) -> PathBuf {
-        self.inner.paths.data().join(name.as_str())
-    }
-
-    /// The pool, for what only btrfs can do.
-    pub(super) fn pool(&self, what: &'static str) -> Result<&Btrfs, OpError> {
-        self.inner
-            .pool
-            .as_ref()
-            .map_err(|found| OpError::Unsupported {
-                what,
-                pool: self.inner.paths.data().display().to_string(),
-                found: found.clone(),
-            })
-    }
-
     pub(super) fn claim(&self, name: &Name, what: &'static str) -> Result<Claim, OpError> {
-        let (mut busy, path) = (lock(&BUSY), self.path(name));
+        // By what it is called, wherever it lies: a migration changes that.
+        let (mut busy, path) = (lock(&BUSY), self.link(name));
         if let Some(running) = busy.get(&path) {
             return Err(OpError::Busy {
                 name: name.clone(),
@@ -199,32 +188,41 @@ impl Manager {
         let Some(intent) = Intent::load(&self.inner.paths)? else {
             return Ok(());
         };
-        let data = self.inner.paths.data();
         match &intent {
             // Only what holds nothing and is no datastore's: anything else was put to use.
-            Intent::Create { name } => {
-                let path = self.path(name);
+            Intent::Create { name, pool } => {
+                let path = self.root(pool.as_ref()).join(name.as_str());
                 let known = lock(&self.inner.catalog).get(name).is_ok();
                 if !known && name.owner().is_none() && is_empty(&path) {
+                    if pool.is_some() {
+                        clear_up_link(&self.link(name));
+                    }
                     clear_up(&path);
                 }
             }
             // What was not renamed is still the volume, with all that was written to it since.
-            Intent::Delete { name, grave } => {
-                let grave = data.join(grave);
+            Intent::Delete { name, pool, grave } => {
+                let root = self.root(pool.as_ref());
+                let grave = root.join(grave);
                 if grave.exists() {
+                    if pool.is_some() {
+                        clear_up_link(&self.link(name));
+                    }
                     self.change(|catalog| {
                         catalog.volumes.retain(|entry| entry.name != *name);
                         Ok(())
                     })?;
-                    if let Err(error) = self.remove_snapshots(name) {
+                    if let Err(error) = remove_snapshots(&root, name) {
                         tracing::error!("{error}; its space stays in use");
                     }
                     clear_up(&grave);
                 }
             }
             // Exchanged or not: what lies there now is not the volume.
-            Intent::Rollback { staging } => clear_up(&data.join(staging)),
+            Intent::Rollback { pool, staging } => {
+                clear_up(&self.root(pool.as_ref()).join(staging));
+            }
+            Intent::Switch(switch) => self.recover_switch(switch)?,
         }
         tracing::info!("an operation on volumes that was cut off was cleared up: {intent:?}");
         Intent::done(&self.inner.paths)
@@ -234,7 +232,7 @@ impl Manager {
     fn adopt(&self) -> Result<(), OpError> {
         let has_pool = self.inner.pool.is_ok();
         let quota = if has_pool {
-            self.default_quota()?
+            self.default_quota(None)?
         } else {
             None
         };
@@ -254,13 +252,13 @@ impl Manager {
                 let quota = if is_empty(&path) {
                     quota
                 } else {
-                    let pool = self.inner.pool.as_ref().ok();
-                    pool.and_then(|pool| self.usage(pool, &name)?.limit)
+                    self.usage(&name).and_then(|usage| usage.limit)
                 };
                 self.change(|catalog| {
                     catalog.volumes.push(Entry {
                         name,
                         kind,
+                        pool: None,
                         quota,
                         created: now_rfc3339(),
                         schedule: None,
@@ -274,15 +272,15 @@ impl Manager {
 
     /// The quotas of the catalog are what holds; one that was cut off in between is put back.
     fn enforce(&self) -> Result<(), OpError> {
-        let Ok(pool) = &self.inner.pool else {
+        if self.inner.pool.is_err() {
             return Ok(());
-        };
+        }
         for entry in self.entries() {
             let path = self.path(&entry.name);
             let (Some(quota), true) = (entry.quota, is_subvolume(&path)) else {
                 continue;
             };
-            let usage = self.usage(pool, &entry.name);
+            let usage = self.usage(&entry.name);
             let fits = usage.is_none_or(|usage| usage.referenced <= quota);
             if fits && usage.and_then(|usage| usage.limit) != Some(quota) {
                 Btrfs::limit(&path, quota)?;
@@ -291,7 +289,9 @@ impl Manager {
         Ok(())
     }
 
-    pub(super) fn usage(&self, pool: &Btrfs, name: &Name) -> Option<Usage> {
+    /// What a volume uses; absent where its pool does not tell.
+    pub(super) fn usage(&self, name: &Name) -> Option<Usage> {
+        let pool = self.btrfs_of(name, "a quota").ok()?;
         let known = lock(&self.inner.ids).get(name).copied();
         let id = if let Some(id) = known {
             id
@@ -315,9 +315,17 @@ fn is_empty(path: &Path) -> bool {
 
 /// Removes what nobody needs any more. What cannot be removed takes space, and keeps nothing from
 /// working.
-fn clear_up(path: &Path) {
+pub(super) fn clear_up(path: &Path) {
     if let Err(error) = remove_tree(path) {
         tracing::error!("{error}; {} is needed by nobody: remove it", path.display());
+    }
+}
+
+/// Removes the link to a volume on another pool that is no more.
+pub(super) fn clear_up_link(link: &Path) {
+    let is_link = link.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    if is_link && let Err(error) = std::fs::remove_file(link) {
+        tracing::error!("{}: {error}; it leads nowhere: remove it", link.display());
     }
 }
 

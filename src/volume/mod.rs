@@ -15,19 +15,25 @@ mod catalog;
 mod cleanup;
 mod device;
 mod error;
+mod extents;
 mod health;
 mod history;
 mod look;
 mod manager;
+mod medium;
+mod migrate;
 mod mounts;
 mod name;
 mod operations;
 mod partition;
+mod place;
 mod plan;
+pub mod pool;
 mod prepare;
 mod report;
 mod snapshots;
 mod tool;
+mod transfer;
 mod tree;
 mod users;
 mod verify;
@@ -41,9 +47,11 @@ pub use health::{DeviceHealth, HealthReport, Verdict as HealthVerdict, ask_all};
 pub use history::{Growth, Sample};
 pub use look::{Info, Room, Space, of_directory, room};
 pub use manager::Manager;
+pub use medium::Medium;
+pub use migrate::Migration;
 pub use name::{Kind, Name, NameError};
 pub use prepare::{Outcome, prepare};
-pub use report::{Fault, Guard, Storage};
+pub use report::{Fault, Guard, Storage, directory_of, pools_of_boot};
 pub use snapshots::{Origin, Snapshot};
 pub use verify::Verdict;
 
@@ -71,7 +79,15 @@ pub enum VolumeError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A mount or unmount.
+    /// An unmount.
+    #[error("cannot unmount {}: {source}; something uses it", target.display())]
+    Unmount {
+        /// Where.
+        target: PathBuf,
+        /// What the kernel said.
+        source: nix::errno::Errno,
+    },
+    /// A mount.
     #[error("cannot mount {} at {}: {source}", device.display(), target.display())]
     Mount {
         /// What was to be mounted.

@@ -6,9 +6,11 @@ use std::path::Path;
 use super::btrfs::Btrfs;
 use super::catalog::{Entry, Intent};
 use super::error::OpError;
-use super::look::Info;
-use super::manager::{Manager, of_role, remove_tree};
+use super::look::{Info, space_of};
+use super::manager::{Manager, clear_up_link, of_role, remove_tree};
 use super::name::{Kind, Name};
+use super::pool::{MAIN, Registry};
+use super::snapshots::remove_snapshots;
 use crate::config::Role;
 use crate::fsx::{self, FsError};
 use crate::status::now_rfc3339;
@@ -16,14 +18,14 @@ use crate::units::human_bytes;
 
 impl Manager {
     /// What a volume gets without being asked: the setting, or all that the pool can give.
-    pub(super) fn default_quota(&self) -> Result<Option<u64>, OpError> {
-        let space = self.space()?;
+    pub(super) fn default_quota(&self, pool: Option<&Name>) -> Result<Option<u64>, OpError> {
+        let space = space_of(&self.root(pool))?;
         let most = space.total.saturating_sub(space.reserve);
         Ok(Some(self.settings().default_quota.0.min(most)))
     }
 
     /// That a quota is one: within the settings and the pool.
-    fn check_quota(&self, name: &Name, size: u64) -> Result<(), OpError> {
+    fn check_quota(&self, name: &Name, pool: Option<&Name>, size: u64) -> Result<(), OpError> {
         let refuse = |why: String| {
             Err(OpError::Size {
                 name: name.clone(),
@@ -41,7 +43,7 @@ impl Manager {
         if size > most {
             return refuse(format!("at most {} (volume.max_quota)", human_bytes(most)));
         }
-        let space = self.space()?;
+        let space = space_of(&self.root(pool))?;
         let pool = space.total.saturating_sub(space.reserve);
         if size > pool {
             return refuse(format!(
@@ -64,14 +66,21 @@ impl Manager {
         if self.path(&name).symlink_metadata().is_ok() || self.entry(&name).is_ok() {
             return Ok(());
         }
-        self.create(&name, kind, None).map(drop)
+        self.create(&name, kind, None, None).map(drop)
     }
 
-    /// Makes a volume.
+    /// Makes a volume, on `pool` where one is named.
     ///
     /// # Errors
     /// [`OpError`]; nothing is left behind then.
-    pub fn create(&self, name: &Name, kind: Kind, size: Option<u64>) -> Result<Info, OpError> {
+    pub fn create(
+        &self,
+        name: &Name,
+        kind: Kind,
+        size: Option<u64>,
+        pool: Option<&Name>,
+    ) -> Result<Info, OpError> {
+        let pool = pool.filter(|pool| pool.as_str() != MAIN);
         let _claim = self.claim(name, "create")?;
         if self.entry(name).is_ok() {
             return Err(OpError::Exists(name.clone()));
@@ -82,31 +91,53 @@ impl Manager {
                 role.volume()
             )));
         }
-        let path = self.path(name);
-        if path.symlink_metadata().is_ok() {
-            return Err(OpError::Foreign {
-                path: path.display().to_string(),
-            });
+        let btrfs = match pool {
+            Some(wanted) => {
+                Registry::load(&self.inner().paths)?.get(wanted)?;
+                Ok(self.btrfs(pool, "a volume on another pool")?)
+            }
+            None => self.btrfs(None, "a quota"),
+        };
+        let path = self.root(pool).join(name.as_str());
+        for taken in [&path, &self.link(name)] {
+            if taken.symlink_metadata().is_ok() {
+                return Err(OpError::Foreign {
+                    path: taken.display().to_string(),
+                });
+            }
         }
-        let quota = match (&self.inner().pool, size) {
+        let quota = match (&btrfs, size) {
             (Ok(_), Some(size)) => {
-                self.check_quota(name, size)?;
+                self.check_quota(name, pool, size)?;
                 Some(size)
             }
-            (Ok(_), None) => self.default_quota()?,
+            (Ok(_), None) => self.default_quota(pool)?,
             (Err(_), Some(_)) => {
-                self.pool("a quota")?;
+                self.btrfs(None, "a quota")?;
                 None
             }
             (Err(_), None) => None,
         };
         let _changing = self.changing()?;
-        Intent::Create { name: name.clone() }.save(&self.inner().paths)?;
-        let made = self.make(name, &path, quota).and_then(|()| {
+        Intent::Create {
+            name: name.clone(),
+            pool: pool.cloned(),
+        }
+        .save(&self.inner().paths)?;
+        let made = self.make(name, &path, quota, btrfs.is_ok());
+        let made = made.and_then(|()| {
+            if pool.is_some() {
+                let aside = self.inner().paths.data().join(format!(".link-{name}"));
+                if let Err(error) = self.put_link(name, &path, &aside) {
+                    unmake(&path);
+                    return Err(error);
+                }
+            }
             let listed = self.change(|catalog| {
                 catalog.volumes.push(Entry {
                     name: name.clone(),
                     kind,
+                    pool: pool.cloned(),
                     quota,
                     created: now_rfc3339(),
                     schedule: None,
@@ -114,6 +145,9 @@ impl Manager {
                 Ok(())
             });
             if listed.is_err() {
+                if pool.is_some() {
+                    clear_up_link(&self.link(name));
+                }
                 unmake(&path);
             }
             listed
@@ -123,8 +157,14 @@ impl Manager {
         self.info(name)
     }
 
-    fn make(&self, name: &Name, path: &Path, quota: Option<u64>) -> Result<(), OpError> {
-        if self.inner().pool.is_err() {
+    fn make(
+        &self,
+        name: &Name,
+        path: &Path,
+        quota: Option<u64>,
+        is_btrfs: bool,
+    ) -> Result<(), OpError> {
+        if !is_btrfs {
             return Ok(fsx::create_dir_durable(path, 0o750)?);
         }
         Btrfs::create(path)?;
@@ -179,11 +219,17 @@ impl Manager {
         }
         let _changing = self.changing()?;
         let grave = format!(".deleted-{name}");
+        let pool = info.entry.pool.clone();
+        if pool.is_some() {
+            self.btrfs(pool.as_ref(), "a deletion")?;
+        }
         let intent = Intent::Delete {
             name: name.clone(),
+            pool: pool.clone(),
             grave: grave.clone(),
         };
-        let grave = self.inner().paths.data().join(grave);
+        let root = self.root(pool.as_ref());
+        let grave = root.join(grave);
         remove_tree(&grave)?;
         intent.save(&self.inner().paths)?;
         if let Err(error) = std::fs::rename(&info.path, &grave) {
@@ -192,13 +238,16 @@ impl Manager {
             return Err(FsError::wrap("rename", &info.path)(error).into());
         }
         self.forget(name);
+        if pool.is_some() {
+            clear_up_link(&self.link(name));
+        }
         // From here on it is gone. What fails is finished by whoever clears up the intent.
         let finished = self
             .change(|catalog| {
                 catalog.volumes.retain(|entry| entry.name != *name);
                 Ok(())
             })
-            .and_then(|()| self.remove_snapshots(name))
+            .and_then(|()| remove_snapshots(&root, name))
             .and_then(|()| remove_tree(&grave));
         match finished {
             Ok(()) => self.done(),
@@ -222,14 +271,14 @@ impl Manager {
     pub fn resize(&self, name: &Name, size: u64) -> Result<Info, OpError> {
         let _claim = self.claim(name, "resize")?;
         let info = self.info(name)?;
-        let pool = self.pool("a quota")?;
+        let pool = self.btrfs_of(name, "a quota")?;
         if !pool.quotas_are_consistent() && info.entry.quota.is_none_or(|quota| size < quota) {
             return Err(OpError::Refused(format!(
                 "what volume {name} uses is being counted; it can be made smaller when that is done, \
                  in some minutes"
             )));
         }
-        self.check_quota(name, size)?;
+        self.check_quota(name, info.entry.pool.as_ref(), size)?;
         if let Some(used) = info.used_bytes.filter(|used| size < *used) {
             return Err(OpError::Size {
                 name: name.clone(),

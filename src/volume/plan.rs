@@ -13,7 +13,7 @@ use crate::units::{MIB, human_bytes};
 /// The label of a pool of ours.
 pub(super) const LABEL: &str = "lucid-data";
 /// The smallest device that a pool is made on: the engines' journals and room to work.
-const LEAST_BYTES: u64 = 512 * MIB;
+pub(super) const LEAST_BYTES: u64 = 512 * MIB;
 
 /// Which pool is ours; kept in the state partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use super::device::{self, Probe};
 use super::plan::{self, Action, Inputs, LABEL, Named, Record};
 use super::report::{Fault, Mounted, Storage, diskseq};
-use super::{VolumeError, partition, tool};
+use super::{VolumeError, partition, pool, tool};
 use crate::config::{Data, Role};
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
@@ -22,8 +22,6 @@ const DISK_WAIT: Duration = Duration::from_secs(30);
 /// The card is there, since the root is on it; only its link may be late.
 const CARD_WAIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
-/// Making a file system.
-const MAKE_LIMIT: Duration = Duration::from_secs(300);
 const BTRFS_LIMIT: Duration = Duration::from_secs(60);
 /// A file system that is smaller than its device by less than this fills it.
 const SLACK: u64 = 16 * 1024 * 1024;
@@ -60,7 +58,7 @@ pub fn prepare(paths: &Paths, data: &Data) -> Result<Outcome, VolumeError> {
             )],
         },
     };
-    storage.write(paths)?;
+    storage.write(&paths.storage_report())?;
     result
 }
 
@@ -179,18 +177,7 @@ fn make(paths: &Paths, probe: &Probe, erase: bool) -> Result<String, VolumeError
     if erase {
         tool::run("wipefs", &["--all", "--lock", &device], None, BTRFS_LIMIT)?.success()?;
     }
-    // Without --force mkfs itself refuses a device that holds something.
-    // Discarding a whole card first would take minutes of the first start.
-    let args = [
-        "--quiet",
-        "--nodiscard",
-        "--uuid",
-        &uuid,
-        "--label",
-        LABEL,
-        &device,
-    ];
-    tool::run("mkfs.btrfs", &args, None, MAKE_LIMIT)?.success()?;
+    pool::make_btrfs(&uuid, LABEL, &device)?;
     Ok(uuid)
 }
 
@@ -206,19 +193,7 @@ fn mount_pool(probe: &Probe, target: &Path) -> Result<(), VolumeError> {
     if is_mounted(target) {
         return Ok(());
     }
-    let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some(&probe.path),
-        target,
-        Some("btrfs"),
-        flags,
-        None::<&str>,
-    )
-    .map_err(|source| VolumeError::Mount {
-        device: probe.path.clone(),
-        target: target.to_path_buf(),
-        source,
-    })
+    pool::mount_at(&probe.path, target)
 }
 
 /// Lets the file system fill its device, which may have grown.

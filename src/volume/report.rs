@@ -57,13 +57,17 @@ impl Storage {
     /// # Errors
     /// [`FsError`] for a report that is there and cannot be read.
     pub fn read(paths: &Paths) -> Result<Option<Self>, FsError> {
-        fsx::read_json(&paths.storage_report(), MAX_BYTES)
+        Self::read_file(&paths.storage_report())
     }
 
-    pub(super) fn write(&self, paths: &Paths) -> Result<(), FsError> {
-        fsx::create_dir(&paths.run(), 0o755)?;
+    fn read_file(file: &Path) -> Result<Option<Self>, FsError> {
+        fsx::read_json(file, MAX_BYTES)
+    }
+
+    pub(super) fn write(&self, file: &Path) -> Result<(), FsError> {
+        fsx::create_dir(file.parent().unwrap_or(Path::new("/")), 0o755)?;
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        fsx::write_volatile(&paths.storage_report(), &text, 0o644)
+        fsx::write_volatile(file, &text, 0o644)
     }
 }
 
@@ -76,10 +80,17 @@ pub(super) fn diskseq(sys: &Path, device: &Path) -> Option<String> {
         .find_map(|dir| fsx::read_value(&dir.join("diskseq")).ok())
 }
 
-/// Whether the data pool is there: asked before an engine starts, and while it runs.
+/// Whether a pool is there: asked before an engine starts, and while it runs.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    paths: Paths,
+    /// What pool and disk are called in messages.
+    what: String,
+    disk: String,
+    report: PathBuf,
+    target: PathBuf,
+    /// Whether there is no pool to demand where nothing was reported.
+    optional: bool,
+    remount: &'static str,
     proc_mounts: PathBuf,
     sys: PathBuf,
 }
@@ -88,30 +99,71 @@ impl Guard {
     /// A guard of the data directory of `paths`.
     pub fn new(paths: &Paths) -> Self {
         Self {
-            paths: paths.clone(),
+            what: "the data pool".to_owned(),
+            disk: "the data disk".to_owned(),
+            report: paths.storage_report(),
+            target: paths.data(),
+            optional: true,
+            remount: "systemctl restart lucid-data",
             proc_mounts: "/proc/self/mountinfo".into(),
             sys: "/sys".into(),
         }
     }
 
+    /// A guard of the pool `name` beside it.
+    pub fn of_pool(paths: &Paths, name: &str) -> Self {
+        Self {
+            what: format!("pool {name}"),
+            disk: format!("the disk of pool {name},"),
+            report: paths.pool_report(name),
+            target: paths.pool(name),
+            optional: false,
+            remount: "lucid volume pool mount",
+            ..Self::new(paths)
+        }
+    }
+
+    /// A guard of the pool that holds the volume `name`: where it was moved to another one, a link
+    /// stands in its place.
+    pub fn of_volume(paths: &Paths, name: &str) -> Self {
+        match pool_of_link(paths, name) {
+            Some(pool) => Self::of_pool(paths, &pool),
+            None => Self::new(paths),
+        }
+    }
+
+    /// Whether what is mounted is an attachment that is no more.
+    pub(super) fn is_gone(&self) -> bool {
+        let mounted = Storage::read_file(&self.report).ok().flatten();
+        let mounted = mounted.and_then(|storage| storage.mounted);
+        mounted.is_some_and(|mounted| diskseq(&self.sys, &mounted.device) != mounted.diskseq)
+    }
+
     /// Reads two small files of the kernel; touches no disk, so that a dead one cannot hold it up.
     ///
     /// # Errors
-    /// The fault that keeps engines from starting. Always well where no pool is managed.
+    /// The fault that keeps engines from starting. Always well where the data is no managed pool.
     pub fn check(&self) -> Result<(), Fault> {
-        let storage = Storage::read(&self.paths).map_err(|error| {
-            Fault::new(
-                error.to_string(),
-                "restart lucid-data.service: `systemctl restart lucid-data lucid`",
-            )
-        })?;
+        let Self {
+            what,
+            disk,
+            remount,
+            ..
+        } = self;
+        let mount = format!("mount it: {remount}");
+        let storage = Storage::read_file(&self.report)
+            .map_err(|error| Fault::new(error.to_string(), &mount))?;
         let Some(storage) = storage else {
-            return Ok(());
+            return if self.optional {
+                Ok(())
+            } else {
+                Err(Fault::new(format!("{what} is not mounted"), &mount))
+            };
         };
         let Some(mounted) = storage.mounted else {
             return Err(storage.faults.into_iter().next().unwrap_or_else(|| {
                 Fault::new(
-                    "there is no data pool",
+                    format!("{what} is not there"),
                     "see `journalctl -u lucid-data` and restart the board",
                 )
             }));
@@ -119,27 +171,56 @@ impl Guard {
         let device = mounted.device.display();
         if diskseq(&self.sys, &mounted.device) != mounted.diskseq {
             return Err(Fault::new(
-                format!("the data disk {device} is gone"),
+                format!("{disk} {device} is gone"),
                 "attach it again: it goes back into service by itself; nothing is written elsewhere meanwhile",
             ));
         }
         let mounts = mounts::read(&self.proc_mounts);
-        match mounts::topmost(&mounts, &self.paths.data()) {
+        match mounts::topmost(&mounts, &self.target) {
             Some(mount) if !mount.super_options.contains_key("ro") => Ok(()),
             Some(_) => Err(Fault::new(
-                format!("the data pool on {device} went read-only after errors"),
+                format!("{what} on {device} went read-only after errors"),
                 "look for I/O errors: journalctl -k; check cable and power of the disk, then \
                  restart the board",
             )),
             None => Err(Fault::new(
-                format!(
-                    "the data pool is not mounted at {}",
-                    self.paths.data().display()
-                ),
-                "mount it: systemctl restart lucid-data",
+                format!("{what} is not mounted at {}", self.target.display()),
+                mount,
             )),
         }
     }
+}
+
+/// The pool that the link in a volume's place leads to; absent where there is no such link.
+fn pool_of_link(paths: &Paths, name: &str) -> Option<String> {
+    let target = std::fs::read_link(paths.data().join(name)).ok()?;
+    let pool = target.parent()?.file_name()?.to_str()?.to_owned();
+    (target == paths.pool(&pool).join(name)).then_some(pool)
+}
+
+/// The directory of a volume itself, also where it lies on another pool.
+pub fn directory_of(paths: &Paths, name: &str) -> PathBuf {
+    let root = pool_of_link(paths, name).map_or_else(|| paths.data(), |pool| paths.pool(&pool));
+    root.join(name)
+}
+
+/// Pools that are to be there at this boot beside the data pool, by their reports: asking touches
+/// no disk.
+pub fn pools_of_boot(paths: &Paths) -> Vec<String> {
+    let reports = paths.pool_report("x");
+    let entries = reports.parent().map(std::fs::read_dir);
+    let mut names: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            Some(name.strip_suffix(".json")?.to_owned())
+        })
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
 }
 
 #[cfg(test)]
@@ -155,9 +236,9 @@ mod tests {
         );
         write(dir, "mountinfo", &line);
         Guard {
-            paths: Paths::new(dir),
             proc_mounts: dir.join("mountinfo"),
             sys: dir.join("sys"),
+            ..Guard::new(&Paths::new(dir))
         }
     }
 
@@ -174,7 +255,7 @@ mod tests {
             }),
             faults: vec![Fault::new("the disk is blank", "name it twice")],
         };
-        storage.write(&Paths::new(dir)).unwrap();
+        storage.write(&Paths::new(dir).storage_report()).unwrap();
     }
 
     #[test]
@@ -221,6 +302,21 @@ mod tests {
             "1 0 0:1 / / rw - ext4 /dev/vda rw\n",
         );
         assert!(guard.check().unwrap_err().message.contains("not mounted"));
+    }
+
+    #[test]
+    fn a_volume_that_was_moved_is_guarded_by_its_own_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        std::fs::create_dir_all(paths.data().join("redis")).unwrap();
+        std::os::unix::fs::symlink(
+            paths.pool("ssd").join("mongodb"),
+            paths.data().join("mongodb"),
+        )
+        .unwrap();
+        Guard::of_volume(&paths, "redis").check().unwrap();
+        let fault = Guard::of_volume(&paths, "mongodb").check().unwrap_err();
+        assert_eq!(fault.message, "pool ssd is not mounted");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Snapshots: read-only subvolumes beside the volumes, named by their time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -94,10 +94,34 @@ fn parse_id(id: &str) -> Option<(SystemTime, Origin)> {
     ))
 }
 
+/// Where the snapshots of a volume lie on the pool at `root`.
+pub(super) fn directory(root: &Path, name: &Name) -> PathBuf {
+    root.join(DIRECTORY).join(name.as_str())
+}
+
+/// Makes that directory.
+pub(super) fn make_directory(root: &Path, name: &Name) -> Result<PathBuf, OpError> {
+    let dir = directory(root, name);
+    fsx::create_dir_durable(&root.join(DIRECTORY), 0o700)?;
+    fsx::create_dir_durable(&dir, 0o700)?;
+    Ok(dir)
+}
+
+/// Removes all snapshots of a volume from the pool at `root`.
+pub(super) fn remove_snapshots(root: &Path, name: &Name) -> Result<(), OpError> {
+    let dir = directory(root, name);
+    let Ok(entries) = std::fs::read_dir(&dir) else {
+        return Ok(());
+    };
+    for entry in entries.filter_map(Result::ok) {
+        remove_tree(&entry.path())?;
+    }
+    remove_tree(&dir)
+}
+
 impl Manager {
     fn snapshot_dir(&self, name: &Name) -> PathBuf {
-        let data = self.inner().paths.data();
-        data.join(DIRECTORY).join(name.as_str())
+        directory(&self.root_of(name), name)
     }
 
     /// Snapshots of a volume, oldest first.
@@ -148,7 +172,7 @@ impl Manager {
     /// # Errors
     /// [`OpError`].
     pub fn snapshot(&self, name: &Name, origin: Origin) -> Result<Snapshot, OpError> {
-        self.pool("a snapshot")?;
+        self.btrfs_of(name, "a snapshot")?;
         self.entry(name)?;
         let _claim = self.claim(name, "snapshot")?;
         self.take(name, origin)
@@ -157,9 +181,7 @@ impl Manager {
     fn take(&self, name: &Name, origin: Origin) -> Result<Snapshot, OpError> {
         let dir = self.snapshot_dir(name);
         if !dir.is_dir() {
-            let top = self.inner().paths.data().join(DIRECTORY);
-            fsx::create_dir_durable(&top, 0o700)?;
-            fsx::create_dir_durable(&dir, 0o700)?;
+            make_directory(&self.root_of(name), name)?;
         }
         let now = OffsetDateTime::now_utc();
         let mut nth = 0;
@@ -184,24 +206,13 @@ impl Manager {
         Ok(Btrfs::delete(&snapshot.path)?)
     }
 
-    pub(super) fn remove_snapshots(&self, name: &Name) -> Result<(), OpError> {
-        let dir = self.snapshot_dir(name);
-        let Ok(entries) = std::fs::read_dir(&dir) else {
-            return Ok(());
-        };
-        for entry in entries.filter_map(Result::ok) {
-            remove_tree(&entry.path())?;
-        }
-        remove_tree(&dir)
-    }
-
     /// Puts the state of a snapshot in the place of the volume. What it replaces is kept as a
     /// snapshot of its own, whose id the answer has. Nobody may use the volume meanwhile.
     ///
     /// # Errors
     /// [`OpError`]; the volume is as it was then.
     pub fn rollback(&self, name: &Name, id: &str) -> Result<Snapshot, OpError> {
-        self.pool("a rollback")?;
+        self.btrfs_of(name, "a rollback")?;
         let _claim = self.claim(name, "rollback")?;
         let entry = self.entry(name)?;
         let wanted = self.find(name, id)?;
@@ -219,11 +230,12 @@ impl Manager {
         let kept = self.take(name, Origin::Replaced)?;
         let staging = format!(".rollback-{name}");
         Intent::Rollback {
+            pool: entry.pool.clone(),
             staging: staging.clone(),
         }
         .save(&self.inner().paths)?;
-        let data = self.inner().paths.data();
-        let staging = data.join(staging);
+        let root = self.root(entry.pool.as_ref());
+        let staging = root.join(staging);
         let exchanged = remove_tree(&staging)
             .and_then(|()| Ok(Btrfs::snapshot(&wanted.path, &staging, false)?))
             .and_then(|()| match entry.quota {
@@ -251,8 +263,8 @@ impl Manager {
             exchanged?;
         }
         // From here on it is done. What fails is finished by whoever clears up the intent.
-        let finished = fsx::sync_dir(&data)
-            .map_err(FsError::wrap("flush", &data))
+        let finished = fsx::sync_dir(&root)
+            .map_err(FsError::wrap("flush", &root))
             .map_err(OpError::from)
             .and_then(|()| remove_tree(&staging));
         match finished {
@@ -267,7 +279,7 @@ impl Manager {
     /// # Errors
     /// [`OpError`].
     pub fn schedule(&self, name: &Name, schedule: Option<Schedule>) -> Result<Info, OpError> {
-        self.pool("a snapshot schedule")?;
+        self.btrfs_of(name, "a snapshot schedule")?;
         if let Some(Schedule { every, keep }) = schedule
             && (every.0 < Duration::from_secs(60) || !(1..=MAX_KEEP).contains(&keep))
         {

@@ -64,9 +64,9 @@ impl Manager {
         name: &Name,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Verdict, OpError> {
-        let pool = self.pool("a scrub")?;
         self.entry(name)?;
-        let data = self.inner().paths.data();
+        let pool = self.btrfs_of(name, "a scrub")?;
+        let data = self.root_of(name);
         let path = data.to_string_lossy().into_owned();
         let total = pool.stored().unwrap_or(0);
         // Idle class: whoever waits for the disk comes first.
@@ -113,7 +113,7 @@ impl Manager {
     /// # Errors
     /// [`OpError`].
     pub fn may_defragment(&self, name: &Name, unshare: bool) -> Result<(), OpError> {
-        self.pool("defragmentation")?;
+        self.btrfs_of(name, "defragmentation")?;
         let info = self.info(name)?;
         let snapshots = self.snapshots(name)?.len();
         if snapshots > 0 && !unshare {

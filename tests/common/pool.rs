@@ -101,7 +101,49 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        // Pools beside it that a failed test left.
+        let others = self.at.with_file_name("run/lucid/pools");
+        for entry in std::fs::read_dir(others).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                let _ = Command::new("umount").arg("-l").arg(entry.path()).output();
+            }
+        }
         self.unmount();
+    }
+}
+
+/// A loop device over a sparse file, for one test.
+pub struct Device {
+    _dir: tempfile::TempDir,
+    pub file: PathBuf,
+    pub node: String,
+}
+
+impl Device {
+    pub fn new(bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("device");
+        std::fs::File::create(&file)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
+        let node = run("losetup", &["--find", "--show", file.to_str().unwrap()]);
+        Self {
+            _dir: dir,
+            file,
+            node: node.trim().to_owned(),
+        }
+    }
+
+    /// As if the disk were pulled.
+    pub fn detach(&self) {
+        let _ = Command::new("losetup").args(["-d", &self.node]).output();
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.detach();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of volumes while the appliance runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +16,8 @@ use crate::status::{Alert, Severity};
 use crate::units::human_bytes;
 use crate::volume::{Manager, Name, OpError, Origin, Snapshot};
 
+/// How long a command waits for others before it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Flushing what an engine holds back.
 const QUIESCE: Duration = Duration::from_secs(30);
 
@@ -38,7 +41,16 @@ impl Handle {
         work: impl FnOnce(&Manager) -> Result<T, OpError> + Send + 'static,
     ) -> Result<T, CommandError> {
         let volumes = self.volumes.clone();
+        // A disk that hangs takes these threads, and no others of the runtime.
+        let permit = timeout(PATIENCE, Arc::clone(&volumes.threads).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(CommandError::Refused(
+                "volumes do not answer; look at the disk: journalctl -k, lucid volume health"
+                    .to_owned(),
+            ));
+        };
         let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let manager = volumes.manager().map_err(CommandError::Refused)?;
             Ok(work(&manager)?)
         });
@@ -152,7 +164,7 @@ impl Handle {
         .await
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         kind: &'static str,
         name: Name,

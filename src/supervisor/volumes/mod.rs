@@ -1,14 +1,19 @@
 //! The volumes of a running appliance: opened when the pool is there, shown in the status
-//! ([`look`], [`schedules`]), and changed with their datastores' consent ([`commands`], [`rollback`]).
+//! ([`look`], [`schedules`]), and changed with their datastores' consent ([`commands`], [`rollback`],
+//! [`migrate`]), which are held meanwhile ([`exchange`]).
 
 mod commands;
+mod exchange;
 mod look;
+mod migrate;
 mod rollback;
 mod schedules;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) use schedules::keep_schedules;
+
+use tokio::sync::Semaphore;
 
 use crate::config::{Role, Volume as Settings};
 use crate::paths::Paths;
@@ -21,12 +26,17 @@ const DAMAGED: &str = "volume:damaged:";
 /// The alert of a pool with damaged blocks in no file of the volume that was looked at.
 const DAMAGED_POOL: &str = "pool:damaged";
 
+/// Commands that may wait for the disk at once.
+const THREADS: usize = 8;
+
 /// The manager, where the pool is there.
 #[derive(Debug, Clone)]
 pub(super) struct Volumes {
     paths: Paths,
     settings: Settings,
     manager: Arc<Mutex<Option<Manager>>>,
+    /// Threads that commands may take at once.
+    threads: Arc<Semaphore>,
 }
 
 impl Volumes {
@@ -35,6 +45,7 @@ impl Volumes {
             paths: paths.clone(),
             settings: settings.clone(),
             manager: Arc::default(),
+            threads: Arc::new(Semaphore::new(THREADS)),
         }
     }
 

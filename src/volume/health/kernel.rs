@@ -92,18 +92,6 @@ pub(super) fn since_start(sys: &Path, name: &str, health: &mut DeviceHealth) {
     }
 }
 
-/// The disk that a partition lies on, or the disk itself.
-pub(super) fn disk_of(sys: &Path, node: &Path) -> Option<String> {
-    let name = node.file_name()?.to_str()?;
-    let dir = std::fs::canonicalize(sys.join("class/block").join(name)).ok()?;
-    let disk = if dir.join("partition").exists() {
-        dir.parent()?
-    } else {
-        &dir
-    };
-    disk.file_name()?.to_str().map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::medium::disk_of;
 use super::{VolumeError, mounts, tool};
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
@@ -144,7 +145,7 @@ fn judge_wear(health: &DeviceHealth, findings: &mut Findings) {
 /// Asks one disk. `node` is the device or partition that the pool lies on; `met` what btrfs met on
 /// its devices. Blocks.
 fn ask(sys: &Path, node: &Path, met: Option<&Value>) -> DeviceHealth {
-    let name = kernel::disk_of(sys, node).unwrap_or_else(|| node.display().to_string());
+    let name = disk_of(sys, node).unwrap_or_else(|| node.display().to_string());
     let mut health = DeviceHealth::new(&name);
     let mut findings = Findings::default();
     let dir = sys.join("class/block").join(&name).join("device");
@@ -208,11 +209,8 @@ pub fn ask_all(paths: &Paths) -> HealthReport {
         let mount = mounts::topmost(&mounts, target);
         let node = mount.and_then(|mount| std::fs::canonicalize(mount.mount_source.as_ref()?).ok());
         if let Some(node) = node.filter(|node| node.starts_with("/dev")) {
-            let disk = kernel::disk_of(sys, &node);
-            if !nodes
-                .iter()
-                .any(|known| kernel::disk_of(sys, known) == disk)
-            {
+            let disk = disk_of(sys, &node);
+            if !nodes.iter().any(|known| disk_of(sys, known) == disk) {
                 nodes.push(node);
             }
         }
