@@ -85,7 +85,7 @@ install_lucid() {
 
 # Units that start, and those that must not: engines and disks are Lucid's, nothing waits for the
 # network or the time, nothing asks on the console, nothing writes to a read-only root.
-ENABLED=(lucid.service lucid-health.timer lucid-journal.service lucid-hostkey.service lucid-cloud-done.service
+ENABLED=(lucid.service lucid-health.timer lucid-trim.timer lucid-journal.service lucid-hostkey.service lucid-cloud-done.service
     ssh.service avahi-daemon.service systemd-networkd.service systemd-resolved.service
     systemd-timesyncd.service)
 MASKED=(redis-server.service smartmontools.service systemd-journal-flush.service

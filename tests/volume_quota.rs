@@ -96,6 +96,50 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     assert!(jobs.contains("verify of chunks-a  done"), "{jobs}");
     assert!(refused(&appliance, &["job", "cancel", "x"]).contains("no job"));
 
+    let seen = said(
+        &appliance,
+        &["volume", "performance", "redis", "--for", "1s"],
+    );
+    assert!(
+        seen.contains("disk loop") && seen.contains("own: reads"),
+        "{seen}"
+    );
+
+    let archive = appliance.root().join("redis.tar.gz");
+    let file = archive.to_str().unwrap();
+    let mut connection = appliance.redis();
+    let set = |connection: &mut redis::Connection, value: &str| {
+        let mut set = redis::cmd("SET");
+        set.arg("greeting")
+            .arg(value)
+            .query::<()>(connection)
+            .unwrap();
+    };
+    set(&mut connection, "old");
+    let backup = said(&appliance, &["volume", "backup", "redis", "--to", file]);
+    assert!(backup.contains("compared"), "{backup}");
+    set(&mut connection, "new");
+    let restore = ["volume", "restore", "redis", "--from", file];
+    assert!(refused(&appliance, &restore).contains("--confirm redis"));
+    let confirm = [&restore[..], &["--confirm", "redis"]].concat();
+    said(&appliance, &confirm);
+    appliance.wait_state("ready");
+    let mut connection = appliance.redis();
+    let got: String = redis::cmd("GET")
+        .arg("greeting")
+        .query(&mut connection)
+        .unwrap();
+    assert_eq!(got, "old");
+    // Made anew from its archive.
+    let chunks = appliance.root().join("chunks.tar.gz");
+    let file = chunks.to_str().unwrap();
+    said(&appliance, &["volume", "backup", "chunks-a", "--to", file]);
+    said(
+        &appliance,
+        &["volume", "restore", "chunks-b", "--from", file],
+    );
+    assert!(pool.data().join("chunks-b/kept.dat").exists());
+
     let delete = ["volume", "delete", "chunks-a"];
     assert!(refused(&appliance, &delete).contains("--confirm chunks-a"));
     said(

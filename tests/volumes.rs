@@ -454,3 +454,65 @@ fn a_snapshot_of_the_future_neither_multiplies_nor_removes_others() {
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(!left[0].id.starts_with("202601") && left[1].id.starts_with("2106"));
 }
+
+#[test]
+fn an_archive_brings_a_volume_back_and_a_damaged_one_brings_nothing() {
+    let pool = Pool::new();
+    let manager = open(&pool);
+    let volume = name("blocks");
+    let path = manager
+        .create(&volume, Kind::Blocks, Some(200 * MIB), None)
+        .unwrap()
+        .path;
+    fill(&path.join("a"), 20 * MIB).unwrap();
+    std::fs::create_dir(path.join("dir")).unwrap();
+    std::os::unix::fs::symlink("../a", path.join("dir/link")).unwrap();
+    std::fs::set_permissions(
+        path.join("a"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o640),
+    )
+    .unwrap();
+    std::os::unix::fs::chown(path.join("a"), Some(12_345), Some(54_321)).unwrap();
+    let inside = manager.backup(&volume, &path.join("x.tar.gz"), &mut |_| true);
+    assert!(inside.unwrap_err().to_string().contains("itself"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("blocks.tar.gz");
+    let ended = manager.backup(&volume, &file, &mut |_| false).unwrap_err();
+    assert!(ended.to_string().contains("on request"), "{ended}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    let archive = manager.backup(&volume, &file, &mut |_| true).unwrap();
+    assert!(archive.bytes > 20 * MIB, "{archive:?}");
+    let again = manager.backup(&volume, &file, &mut |_| true).unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+
+    std::fs::remove_file(path.join("a")).unwrap();
+    std::fs::write(path.join("later"), "later").unwrap();
+    let taken = manager.import(&volume, &file, &mut |_| true).unwrap();
+    assert!(path.join("later").exists(), "the volume is as it was");
+    manager.rollback(&volume, &taken.id).unwrap();
+    let back = std::fs::metadata(path.join("a")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(
+        (back.len(), back.mode() & 0o7777, back.uid(), back.gid()),
+        (20 * MIB, 0o640, 12_345, 54_321)
+    );
+    assert!(path.join("dir/link").is_symlink() && !path.join("later").exists());
+
+    let kept = std::fs::read(&file).unwrap();
+    let snapshots = manager.snapshots(&volume).unwrap().len();
+    for at in [20, kept.len() / 2, kept.len() - 3] {
+        let mut turned = kept.clone();
+        turned[at] ^= 1;
+        std::fs::write(&file, &turned).unwrap();
+        let error = manager.import(&volume, &file, &mut |_| true).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+    std::fs::write(&file, &kept[..kept.len() - 1]).unwrap();
+    assert!(manager.import(&volume, &file, &mut |_| true).is_err());
+    assert_eq!(manager.snapshots(&volume).unwrap().len(), snapshots);
+    let other = name("logs-a");
+    manager.create(&other, Kind::Logs, None, None).unwrap();
+    std::fs::write(&file, &kept).unwrap();
+    let wrong = manager.import(&other, &file, &mut |_| true).unwrap_err();
+    assert!(wrong.to_string().contains("of type blocks"), "{wrong}");
+}

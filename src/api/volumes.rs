@@ -1,5 +1,8 @@
 //! Requests about volumes.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -9,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{App, Failure};
 use crate::supervisor::{CommandError, Handle, Job};
 use crate::units::ByteSize;
-use crate::volume::{Cleaned, Filter, Info, Kind, Name, Sample, Schedule, Snapshot};
+use crate::volume::{Cleaned, Filter, Info, Kind, Name, Performance, Sample, Schedule, Snapshot};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -28,6 +31,9 @@ pub(super) fn router() -> Router<App> {
             axum::routing::delete(delete_snapshot),
         )
         .route("/volumes/{name}/rollback", post(rollback))
+        .route("/volumes/{name}/performance", get(performance))
+        .route("/volumes/{name}/backup", post(backup))
+        .route("/volumes/{name}/restore", post(restore))
         .route("/volumes/{name}/verify", post(verify))
         .route("/volumes/{name}/migrate", post(migrate))
         .route("/volumes/{name}/defragment", post(defragment))
@@ -225,6 +231,58 @@ async fn rollback(
     Ok(Json(
         handle.rollback(name, request.snapshot, confirm).await?,
     ))
+}
+
+#[derive(Debug, Deserialize)]
+struct Span {
+    #[serde(default = "default_span")]
+    seconds: u64,
+}
+
+const fn default_span() -> u64 {
+    1
+}
+
+/// Longer than that nobody waits for an answer.
+const MAX_SPAN: u64 = 60;
+
+async fn performance(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Query(query): Query<Span>,
+) -> Result<Json<Performance>, Failure> {
+    if !(1..=MAX_SPAN).contains(&query.seconds) {
+        let message = format!("seconds={} is not 1 to {MAX_SPAN}", query.seconds);
+        return Err(CommandError::Invalid(message).into());
+    }
+    let span = Duration::from_secs(query.seconds);
+    Ok(Json(handle.performance(named(&name)?, span).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveFile {
+    file: PathBuf,
+    confirm: Option<String>,
+}
+
+async fn backup(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<ArchiveFile>,
+) -> Result<(StatusCode, Json<Job>), Failure> {
+    let job = handle.backup_volume(named(&name)?, request.file).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)))
+}
+
+async fn restore(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+    Json(request): Json<ArchiveFile>,
+) -> Result<(StatusCode, Json<Job>), Failure> {
+    let confirm = request.confirm.as_deref();
+    let job = handle.restore_volume(named(&name)?, request.file, confirm);
+    Ok((StatusCode::ACCEPTED, Json(job.await?)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -334,6 +334,14 @@ pub(super) enum VolumeCommand {
         /// Volume
         name: Name,
     },
+    /// How busy its disk is, and with what of its datastore: operations, bytes, time an operation
+    Performance {
+        /// Volume
+        name: Name,
+        /// How long to watch, 1s to 60s
+        #[arg(long = "for", value_name = "TIME", default_value = "5s")]
+        span: Span,
+    },
     /// Change a quota
     Resize {
         /// Volume
@@ -382,6 +390,31 @@ pub(super) enum VolumeCommand {
     Verify {
         /// Volume
         name: Name,
+        /// Do not wait for its end
+        #[arg(long)]
+        background: bool,
+    },
+    /// Write a volume into a file, as it is now; what was written is compared
+    Backup {
+        /// Volume
+        name: Name,
+        /// New file, such as /data/backups/blocks.tar.gz; what it is stands beside it, in FILE.json
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Do not wait for its end
+        #[arg(long)]
+        background: bool,
+    },
+    /// Put such a file in the place of a volume, or make it anew; the state it replaces is kept as a snapshot
+    Restore {
+        /// Volume
+        name: Name,
+        /// File that `backup` wrote
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// The name of the volume once more, when it is there
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
         /// Do not wait for its end
         #[arg(long)]
         background: bool,

@@ -1,6 +1,6 @@
 //! `lucid volume`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -114,7 +114,9 @@ pub(super) async fn run(
     let answer = client.request(method, &path, body.as_ref()).await?;
     if let VolumeCommand::Verify { background, .. }
     | VolumeCommand::Defragment { background, .. }
-    | VolumeCommand::Migrate { background, .. } = &command
+    | VolumeCommand::Migrate { background, .. }
+    | VolumeCommand::Backup { background, .. }
+    | VolumeCommand::Restore { background, .. } = &command
     {
         return super::job::follow(&client, answer, *background, out).await;
     }
@@ -163,6 +165,11 @@ pub(super) async fn run(
         VolumeCommand::Snapshot {
             command: SnapshotCommand::Delete { name, snapshot },
         } => out.line(&format!("snapshot {snapshot} of volume {name} is deleted"))?,
+        VolumeCommand::Performance { .. } => {
+            for line in performance(&answer) {
+                out.line(&line)?;
+            }
+        }
         VolumeCommand::Info { .. } | VolumeCommand::Usage { .. } => {
             out.line(&line(&answer))?;
             out.line(&growth(&answer))?;
@@ -223,6 +230,23 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
         VolumeCommand::Verify { name, .. } => {
             (Method::POST, format!("/volumes/{name}/verify"), None)
         }
+        VolumeCommand::Performance { name, span } => get(format!(
+            "/volumes/{name}/performance?seconds={}",
+            span.0.as_secs()
+        )),
+        VolumeCommand::Backup { name, to, .. } => post(
+            format!("/volumes/{name}/backup"),
+            json!({ "file": absolute(to) }),
+        ),
+        VolumeCommand::Restore {
+            name,
+            from,
+            confirm,
+            ..
+        } => post(
+            format!("/volumes/{name}/restore"),
+            json!({ "file": absolute(from), "confirm": confirm }),
+        ),
         VolumeCommand::Migrate { name, to, .. } => {
             post(format!("/volumes/{name}/migrate"), json!({ "to": to }))
         }
@@ -257,6 +281,11 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
             }
         },
     }
+}
+
+/// The supervisor has another working directory than whoever types.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf())
 }
 
 pub(super) fn encoded(text: &str) -> String {
@@ -303,6 +332,49 @@ fn details(volume: &Value) -> String {
         _ => "no snapshots by time".to_owned(),
     };
     format!("  made {made}{own}; {snapshots}")
+}
+
+/// The disk, and what of it is the volume's own.
+fn performance(seen: &Value) -> Vec<String> {
+    let rates = |side: &Value| {
+        let operations = |key: &str| {
+            side[key]
+                .as_f64()
+                .map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
+        };
+        let bytes = |key: &str| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let bytes = side[key].as_f64().unwrap_or(0.0) as u64;
+            human_bytes(bytes)
+        };
+        format!(
+            "reads {}/s with {}/s, writes {}/s with {}/s",
+            operations("reads_per_second"),
+            bytes("read_bytes_per_second"),
+            operations("writes_per_second"),
+            bytes("written_bytes_per_second")
+        )
+    };
+    let time = |key: &str| {
+        seen[key]
+            .as_f64()
+            .map_or_else(|| "-".to_owned(), |time| format!("{time:.2} ms"))
+    };
+    let device = seen["device"].as_str().unwrap_or_default();
+    let mut lines = vec![
+        format!("disk {device}: {}", rates(&seen["disk"])),
+        format!(
+            "  a read takes {}, a write {}; busy {:.0} % of the time",
+            time("read_milliseconds"),
+            time("write_milliseconds"),
+            seen["busy_percent"].as_f64().unwrap_or(0.0)
+        ),
+    ];
+    lines.push(match seen["source"].as_str() {
+        Some(source) => format!("own: {} (by {source})", rates(&seen["own"])),
+        None => "own: not told by the kernel".to_owned(),
+    });
+    lines
 }
 
 fn growth(usage: &Value) -> String {

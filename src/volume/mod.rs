@@ -10,6 +10,7 @@
 //! what they are stands in a [`catalog`] on the pool. Where the data lies on no btrfs, a volume is
 //! a directory, and what only btrfs can do is refused by name.
 
+mod archive;
 mod btrfs;
 mod catalog;
 mod cleanup;
@@ -26,6 +27,7 @@ mod mounts;
 mod name;
 mod operations;
 mod partition;
+mod performance;
 mod place;
 mod plan;
 pub mod pool;
@@ -40,6 +42,7 @@ mod verify;
 
 use std::path::PathBuf;
 
+pub use archive::Archive;
 pub use catalog::{Entry, Schedule};
 pub use cleanup::{Cleaned, Filter};
 pub use error::OpError;
@@ -50,6 +53,7 @@ pub use manager::Manager;
 pub use medium::Medium;
 pub use migrate::Migration;
 pub use name::{Kind, Name, NameError};
+pub use performance::{Performance, Rates, Source};
 pub use prepare::{Outcome, prepare};
 pub use report::{Fault, Guard, Storage, directory_of, pools_of_boot};
 pub use snapshots::{Origin, Snapshot};

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
 
 use super::device::{self, Probe};
 use super::plan::{self, Action, Inputs, LABEL, Named, Record};
-use super::report::{Fault, Mounted, Storage, diskseq};
+use super::report::{Fault, Guard, Mounted, Storage, diskseq};
 use super::{VolumeError, partition, pool, tool};
 use crate::config::{Data, Role};
 use crate::fsx::{self, FsError};
@@ -90,10 +90,18 @@ fn attempt(paths: &Paths, data: &Data) -> Result<Outcome, VolumeError> {
             (probe, uuid)
         }
     };
+    if Guard::new(paths).is_gone() {
+        // What lies on the lost attachment cannot be written any more.
+        for target in [paths.journal(), paths.credentials(), paths.data()] {
+            let _ = umount2(&target, MntFlags::MNT_DETACH);
+        }
+    }
     mount_pool(&probe, &paths.data())?;
     fill(&probe, &paths.data(), &mut notes);
     lay_out(paths)?;
     remember(paths, &uuid, true)?;
+    // Each has a report of its own, and keeps only its own volumes from service.
+    pool::mount_all(paths)?;
     Ok(Outcome::Mounted(Storage {
         mounted: Some(Mounted {
             diskseq: diskseq(Path::new("/sys"), &probe.path),

@@ -30,16 +30,19 @@ pub enum Origin {
     Schedule,
     /// What a rollback replaced.
     Replaced,
+    /// From an archive.
+    Restored,
 }
 
 impl Origin {
-    const ALL: [Self; 3] = [Self::Manual, Self::Schedule, Self::Replaced];
+    const ALL: [Self; 4] = [Self::Manual, Self::Schedule, Self::Replaced, Self::Restored];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Manual => "manual",
             Self::Schedule => "schedule",
             Self::Replaced => "replaced",
+            Self::Restored => "restored",
         }
     }
 }
@@ -179,6 +182,16 @@ impl Manager {
     }
 
     fn take(&self, name: &Name, origin: Origin) -> Result<Snapshot, OpError> {
+        self.take_from(&self.path(name), name, origin)
+    }
+
+    /// Makes a snapshot of a volume from the subvolume `from` of the same pool.
+    pub(super) fn take_from(
+        &self,
+        from: &Path,
+        name: &Name,
+        origin: Origin,
+    ) -> Result<Snapshot, OpError> {
         let dir = self.snapshot_dir(name);
         if !dir.is_dir() {
             make_directory(&self.root_of(name), name)?;
@@ -192,7 +205,7 @@ impl Manager {
             }
             nth += 1;
         };
-        Btrfs::snapshot(&self.path(name), &path, true)?;
+        Btrfs::snapshot(from, &path, true)?;
         self.find(name, &id_of(now, origin, nth))
     }
 

@@ -29,10 +29,10 @@ pub(super) fn ended() -> OpError {
     OpError::Refused("ended on request".to_owned())
 }
 
-fn spawn(args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Child, VolumeError> {
+fn spawn(program: &str, args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Child, VolumeError> {
     // Idle class: whoever waits for a disk comes first.
     Command::new("ionice")
-        .args(["--class", "3", "btrfs"])
+        .args(["--class", "3", program])
         .args(args)
         .env("LC_ALL", "C")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -41,9 +41,41 @@ fn spawn(args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Child, VolumeErro
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|cause| VolumeError::Tool {
-            command: format!("btrfs {}", args.join(" ")),
+            command: format!("{program} {}", args.join(" ")),
             problem: format!("cannot be started: {cause}"),
         })
+}
+
+/// Runs a program and gives what it writes to `take`; it must end well.
+pub(super) fn read_from<T>(
+    program: &str,
+    args: &[&str],
+    take: impl FnOnce(&mut std::process::ChildStdout) -> Result<T, OpError>,
+) -> Result<T, OpError> {
+    let failed = |problem: String| VolumeError::Tool {
+        command: format!("{program} {}", args.join(" ")),
+        problem,
+    };
+    let mut child = spawn(program, args, Stdio::null(), Stdio::piped())?;
+    let why = words(&mut child);
+    let taken = match child.stdout.take() {
+        Some(mut out) => take(&mut out),
+        None => Err(failed("has no output".to_owned()).into()),
+    };
+    if taken.is_err() {
+        let _ = child.kill();
+    }
+    let ended = child.wait();
+    let why = why.join().unwrap_or_default();
+    let taken = taken?;
+    match ended {
+        Ok(status) if status.success() => Ok(taken),
+        Ok(status) => {
+            let why: Vec<_> = why.split_whitespace().collect();
+            Err(failed(format!("failed ({status}): {}", why.join(" "))).into())
+        }
+        Err(error) => Err(failed(format!("cannot be waited for: {error}")).into()),
+    }
 }
 
 /// Reads a program's last words beside its work.
@@ -92,8 +124,8 @@ pub(super) fn send(
     }
     args.push(&source);
     let receive = ["receive", "--quiet", "-e", &target];
-    let mut sender = spawn(&args, Stdio::null(), Stdio::piped())?;
-    let mut receiver = match spawn(&receive, Stdio::piped(), Stdio::null()) {
+    let mut sender = spawn("btrfs", &args, Stdio::null(), Stdio::piped())?;
+    let mut receiver = match spawn("btrfs", &receive, Stdio::piped(), Stdio::null()) {
         Ok(receiver) => receiver,
         Err(error) => {
             let _ = sender.kill();

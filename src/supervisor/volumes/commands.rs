@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::alerts::{clear, raise};
 use super::super::datastore::Command;
@@ -14,7 +14,7 @@ use super::{DAMAGED, DAMAGED_POOL};
 use crate::config::Role;
 use crate::status::{Alert, Severity};
 use crate::units::human_bytes;
-use crate::volume::{Manager, Name, OpError, Origin, Snapshot};
+use crate::volume::{Manager, Name, OpError, Origin, Performance, Snapshot};
 
 /// How long a command waits for others before it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ impl Handle {
             .await
     }
 
-    async fn quiesce(&self, role: Role) -> Result<(), CommandError> {
+    pub(super) async fn quiesce(&self, role: Role) -> Result<(), CommandError> {
         let (answer, answered) = oneshot::channel();
         self.tell(role, Command::Quiesce(answer)).await?;
         match timeout(QUIESCE, answered).await {
@@ -81,6 +81,37 @@ impl Handle {
                 QUIESCE.as_secs()
             ))),
         }
+    }
+
+    /// Watches the disk of a volume for `span`, and what its datastore causes there.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn performance(
+        &self,
+        name: Name,
+        span: Duration,
+    ) -> Result<Performance, CommandError> {
+        let status = self.hub.snapshot();
+        let owner = name.owner();
+        let pid = status
+            .datastores
+            .iter()
+            .find(|d| owner.is_some_and(|role| role.name() == d.name))
+            .and_then(|d| d.pid);
+        let looked = name.clone();
+        let before = self.with_volumes(move |volumes| volumes.counters(&looked, pid));
+        let (device, before) = before.await?;
+        let began = Instant::now();
+        tokio::time::sleep(span).await;
+        let after = self.with_volumes(move |volumes| volumes.counters(&name, pid));
+        let (now, after) = after.await?;
+        if now != device {
+            return Err(CommandError::Refused(
+                "the volume came to another disk meanwhile; ask again".to_owned(),
+            ));
+        }
+        Ok(after.since(&before, began.elapsed(), device))
     }
 
     /// Reads the whole pool and compares it with its checksums; damage is named and alerted.

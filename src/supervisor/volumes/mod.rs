@@ -1,7 +1,8 @@
 //! The volumes of a running appliance: opened when the pool is there, shown in the status
 //! ([`look`], [`schedules`]), and changed with their datastores' consent ([`commands`], [`rollback`],
-//! [`migrate`]), which are held meanwhile ([`exchange`]).
+//! [`migrate`], [`archive`]), which are held meanwhile ([`exchange`]).
 
+mod archive;
 mod commands;
 mod exchange;
 mod look;

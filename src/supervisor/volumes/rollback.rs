@@ -30,16 +30,19 @@ impl Handle {
         self.with_volumes(move |volumes| volumes.find(&looked, &wanted).map(drop))
             .await?;
         let handle = self.clone();
-        let done = tokio::spawn(async move {
-            let _work = handle.hub.begin_work("rollback", name.as_str());
-            let owner = handle.enabled_owner(&name);
-            let work = handle.with_volumes(move |volumes| volumes.rollback(&name, &id));
-            match owner {
-                Some(role) => handle.while_held(role, work).await,
-                None => work.await,
-            }
-        });
+        let done = tokio::spawn(async move { handle.roll_back(name, id).await });
         done.await
             .map_err(|error| CommandError::Refused(error.to_string()))?
+    }
+
+    /// As [`Handle::rollback`], confirmed; goes on only while somebody waits for it.
+    pub(super) async fn roll_back(&self, name: Name, id: String) -> Result<Snapshot, CommandError> {
+        let _work = self.hub.begin_work("rollback", name.as_str());
+        let owner = self.enabled_owner(&name);
+        let work = self.with_volumes(move |volumes| volumes.rollback(&name, &id));
+        match owner {
+            Some(role) => self.while_held(role, work).await,
+            None => work.await,
+        }
     }
 }
