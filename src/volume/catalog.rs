@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OpError;
 use super::name::{Kind, Name};
+use super::reserve;
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
 use crate::units::Span;
@@ -91,14 +92,16 @@ fn intent_file(paths: &Paths) -> PathBuf {
     paths.system().join("volume-intent.json")
 }
 
-fn write<T: Serialize>(path: &std::path::Path, value: &T) -> Result<(), OpError> {
+fn write<T: Serialize>(paths: &Paths, path: &std::path::Path, value: &T) -> Result<(), OpError> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(std::io::Error::other)
         .map_err(FsError::wrap("write", path))?;
     if let Some(dir) = path.parent() {
         fsx::create_dir(dir, 0o755)?;
     }
-    Ok(fsx::write_atomic(path, &text, 0o644)?)
+    Ok(reserve::with(paths, || {
+        fsx::write_atomic(path, &text, 0o644)
+    })?)
 }
 
 impl Catalog {
@@ -107,7 +110,7 @@ impl Catalog {
     }
 
     pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {
-        write(&file(paths), self)
+        write(paths, &file(paths), self)
     }
 
     pub(super) fn get(&self, name: &Name) -> Result<&Entry, OpError> {
@@ -131,7 +134,7 @@ impl Intent {
     }
 
     pub(super) fn save(&self, paths: &Paths) -> Result<(), OpError> {
-        write(&intent_file(paths), self)
+        write(paths, &intent_file(paths), self)
     }
 
     pub(super) fn done(paths: &Paths) -> Result<(), OpError> {

@@ -11,6 +11,7 @@ use super::error::OpError;
 use super::history::{Growth, Sample};
 use super::manager::{Manager, lock, of_role};
 use super::name::Name;
+use super::reserve;
 use crate::config::{Role, Volume as Settings};
 use crate::fsx::FsError;
 use crate::paths::Paths;
@@ -105,6 +106,10 @@ impl Manager {
     /// # Errors
     /// [`OpError::File`] where the history cannot be written.
     pub fn sample(&self, all: &[Info]) -> Result<(), OpError> {
+        // It may have been given, and there may be room again.
+        if self.inner().pool.is_ok() {
+            reserve::keep(&self.inner().paths);
+        }
         let used: Vec<_> = all
             .iter()
             .map(|info| (info.entry.name.clone(), info.used_bytes))

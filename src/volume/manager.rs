@@ -13,6 +13,7 @@ use super::catalog::{Catalog, Entry, Intent};
 use super::error::OpError;
 use super::history::History;
 use super::name::{Kind, Name};
+use super::reserve;
 use super::snapshots::remove_snapshots;
 use super::tree::{self, Next};
 use crate::config::Role;
@@ -108,6 +109,7 @@ impl Manager {
             }
         }
         manager.recover()?;
+        reserve::keep(paths);
         manager.adopt()?;
         manager.enforce()?;
         drop(changing);

@@ -33,6 +33,7 @@ mod plan;
 pub mod pool;
 mod prepare;
 mod report;
+mod reserve;
 mod snapshots;
 mod tool;
 mod transfer;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::VolumeError;
 
 /// Longest answer that is read.
-const MAX_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: u64 = 4 << 20;
 const POLL: Duration = Duration::from_millis(20);
 /// How long a killed program may take to go.
 const LAST_WAIT: Duration = Duration::from_secs(1);

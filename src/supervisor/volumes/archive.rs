@@ -56,10 +56,10 @@ impl Handle {
     ) -> Result<Job, CommandError> {
         let (looked, from) = (name.clone(), file.clone());
         let confirmed = confirm == Some(name.as_str());
-        self.with_volumes(move |volumes| {
+        let made = self.with_volumes(move |volumes| {
             let archive = Archive::read(&from)?;
             match volumes.info(&looked) {
-                Ok(_) if confirmed => Ok(()),
+                Ok(_) if confirmed => Ok(false),
                 Ok(_) => Err(OpError::Confirm {
                     what: format!(
                         "the present state of volume {looked} would be replaced (and kept as a \
@@ -70,14 +70,20 @@ impl Handle {
                 }),
                 Err(OpError::Unknown(_)) => volumes
                     .create(&looked, archive.kind, archive.quota, None)
-                    .map(drop),
+                    .map(|_| true),
                 Err(error) => Err(error),
             }
-        })
-        .await?;
+        });
+        let made = made.await?;
         let (handle, runtime) = (self.clone(), Runtime::current());
         self.begin("restore", name, move |volumes, name, progress| {
             let restored = handle.put_back(volumes, name, &file, progress, &runtime);
+            if made && restored.is_err() {
+                // It was made for this, and holds nothing.
+                if let Err(error) = volumes.delete(name, Some(name.as_str())) {
+                    tracing::error!("{error}; volume {name} is empty: delete it");
+                }
+            }
             restored.map_err(|error| error.to_string())
         })
         .await

@@ -2,6 +2,7 @@
 //! and what the kernel and btrfs know of it ([`kernel`]).
 
 mod kernel;
+mod log;
 mod smart;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::medium::disk_of;
+use super::report::pools_of_boot;
 use super::{VolumeError, mounts, tool};
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
@@ -143,8 +145,8 @@ fn judge_wear(health: &DeviceHealth, findings: &mut Findings) {
 }
 
 /// Asks one disk. `node` is the device or partition that the pool lies on; `met` what btrfs met on
-/// its devices. Blocks.
-fn ask(sys: &Path, node: &Path, met: Option<&Value>) -> DeviceHealth {
+/// its devices, `log` what the kernel wrote. Blocks.
+fn ask(sys: &Path, node: &Path, met: &[Value], log: Option<&Value>) -> DeviceHealth {
     let name = disk_of(sys, node).unwrap_or_else(|| node.display().to_string());
     let mut health = DeviceHealth::new(&name);
     let mut findings = Findings::default();
@@ -168,8 +170,11 @@ fn ask(sys: &Path, node: &Path, met: Option<&Value>) -> DeviceHealth {
         kernel::read_kernel(&dir, &mut findings);
         silence
     };
-    if let Some(json) = met {
+    for json in met {
         kernel::read_btrfs(json, node, &mut findings);
+    }
+    if let Some(json) = log {
+        log::read(json, &name, log::Bridge::of(&dir).as_ref(), &mut findings);
     }
     judge_wear(&health, &mut findings);
     health.forecast();
@@ -205,8 +210,17 @@ pub fn ask_all(paths: &Paths) -> HealthReport {
     let mounts = mounts::all();
     let data = paths.data();
     let mut nodes: Vec<PathBuf> = Vec::new();
-    for target in [data.as_path(), Path::new("/boot/firmware"), Path::new("/")] {
-        let mount = mounts::topmost(&mounts, target);
+    let others = pools_of_boot(paths);
+    let others = others.iter().map(|pool| paths.pool(pool));
+    let targets = std::iter::once(data.clone())
+        .chain(others)
+        .chain([PathBuf::from("/boot/firmware"), PathBuf::from("/")]);
+    let mut met = Vec::new();
+    for target in targets {
+        let mount = mounts::topmost(&mounts, &target);
+        if mount.is_some_and(|mount| mount.fs_type == "btrfs") {
+            met.extend(ask_btrfs(&target));
+        }
         let node = mount.and_then(|mount| std::fs::canonicalize(mount.mount_source.as_ref()?).ok());
         if let Some(node) = node.filter(|node| node.starts_with("/dev")) {
             let disk = disk_of(sys, &node);
@@ -215,8 +229,11 @@ pub fn ask_all(paths: &Paths) -> HealthReport {
             }
         }
     }
-    let met = ask_btrfs(&data);
-    let asked = nodes.iter().map(|node| ask(sys, node, met.as_ref()));
+    let log = tool::run("dmesg", &["--json", "--kernel"], None, LIMIT)
+        .and_then(tool::Answer::success)
+        .ok()
+        .and_then(|answer| serde_json::from_str(&answer.stdout).ok());
+    let asked = nodes.iter().map(|node| ask(sys, node, &met, log.as_ref()));
     HealthReport {
         at: now_rfc3339(),
         devices: asked.collect(),

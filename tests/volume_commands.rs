@@ -1,4 +1,4 @@
-//! Volumes of a running appliance, on a real btrfs: by command, and engines that hit their quota.
+//! Volumes of a running appliance, on a real btrfs, by command.
 
 // Helpers of tests may fail as tests do.
 #![allow(
@@ -187,71 +187,5 @@ fn a_rollback_of_a_running_datastore_brings_its_old_data_back() {
     assert_eq!(get(), "old");
     let list = said(&appliance, &["volume", "snapshot", "list", "redis"]);
     assert!(list.contains("replaced"), "{list}");
-    appliance.stop();
-}
-
-#[test]
-fn a_cache_at_its_quota_says_what_helps_and_recovers_without_loss() {
-    let (mut appliance, pool) = appliance(Options::cache());
-    said(&appliance, &["volume", "resize", "redis", "64M"]);
-    let mut connection = appliance.redis();
-    let value = vec![b'x'; 256 * 1024];
-    let mut acknowledged = Vec::new();
-    for number in 0..600 {
-        let set = redis::cmd("SET")
-            .arg(format!("k{number}"))
-            .arg(&value)
-            .query::<()>(&mut connection);
-        if set.is_err() {
-            break;
-        }
-        acknowledged.push(number);
-        if number % 20 == 0 {
-            std::thread::sleep(Duration::from_millis(1100));
-            pool.sync();
-        }
-    }
-    assert!(acknowledged.len() < 600, "the quota was not felt");
-    let status = appliance.wait("the quota is told", LIMIT, |status| {
-        let alerts = status["alerts"].as_array().unwrap();
-        status["state"] != "ready" && alerts.iter().any(|alert| alert["id"] == "space:redis")
-    });
-    assert!(
-        status["alerts"]
-            .to_string()
-            .contains("lucid volume resize redis 128M"),
-        "{status}"
-    );
-    said(&appliance, &["volume", "resize", "redis", "1G"]);
-    appliance.wait_state("ready");
-    let mut connection = appliance.redis();
-    for number in acknowledged {
-        let there: bool = redis::cmd("EXISTS")
-            .arg(format!("k{number}"))
-            .query(&mut connection)
-            .unwrap();
-        assert!(there, "key {number} was acknowledged and is lost");
-    }
-    appliance.stop();
-}
-
-#[test]
-fn a_document_store_at_its_quota_is_blocked_with_the_command_and_comes_back() {
-    let (mut appliance, pool) = appliance(Options::document());
-    said(&appliance, &["volume", "resize", "mongodb", "64M"]);
-    // Something else fills the volume: what is acknowledged is another test's.
-    let error = fill(&pool.data().join("mongodb/filler"), 128 * MIB).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(nix::libc::EDQUOT), "{error}");
-    pool.sync();
-    let told = appliance.wait_datastore("document", "blocked", LIMIT);
-    let reason = told["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("lucid volume resize mongodb 128M"),
-        "{reason}"
-    );
-    // The supervisor, snapshots and deletions go on.
-    said(&appliance, &["volume", "snapshot", "take", "mongodb"]);
-    said(&appliance, &["volume", "resize", "mongodb", "1G"]);
-    appliance.wait_state("ready");
     appliance.stop();
 }
