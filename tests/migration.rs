@@ -64,11 +64,11 @@ fn write_until(end: &AtomicBool, mut write: impl FnMut(i64) -> bool) -> Written 
     written
 }
 
-fn write_keys(uri: String, end: &AtomicBool) -> Written {
+fn write_keys(uri: &str, end: &AtomicBool) -> Written {
     let mut connection = None;
     write_until(end, |number| {
         if connection.is_none() {
-            let client = redis::Client::open(uri.as_str()).unwrap();
+            let client = redis::Client::open(uri).unwrap();
             connection = client
                 .get_connection_with_timeout(Duration::from_secs(2))
                 .ok();
@@ -126,7 +126,7 @@ fn datastores_move_to_another_device_under_load_and_lose_nothing() {
     let client = runtime.block_on(appliance.mongo());
     let uri = appliance.uri("cache");
     let (keys, documents) = std::thread::scope(|scope| {
-        let keys = scope.spawn(|| write_keys(uri, &end));
+        let keys = scope.spawn(|| write_keys(&uri, &end));
         let documents = scope.spawn(|| write_documents(&runtime, &client, &end));
         std::thread::sleep(Duration::from_secs(2));
         for volume in ["mongodb", "redis"] {

@@ -163,6 +163,8 @@ fn a_pool_in_a_file_is_mounted_again_and_grows() {
     std::fs::write(target.join("mark"), "x").unwrap();
     // As after a start of the board.
     run("umount", &[target.to_str().unwrap()]);
+    let below = std::fs::write(target.join("lost"), "x");
+    assert!(below.is_err(), "nothing is written where the pool is not");
     let (code, _) = pool_command(&data, &["list"]);
     assert_eq!(code, Some(3), "a missing pool is told by the exit code");
     done(&data, &["mount"]);

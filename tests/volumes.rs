@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
+
 use common::pool::{Pool, fill, name, run};
 use lucid::config::Volume as Settings;
 use lucid::paths::Paths;
@@ -491,7 +493,6 @@ fn an_archive_brings_a_volume_back_and_a_damaged_one_brings_nothing() {
     assert!(path.join("later").exists(), "the volume is as it was");
     manager.rollback(&volume, &taken.id).unwrap();
     let back = std::fs::metadata(path.join("a")).unwrap();
-    use std::os::unix::fs::MetadataExt;
     assert_eq!(
         (back.len(), back.mode() & 0o7777, back.uid(), back.gid()),
         (20 * MIB, 0o640, 12_345, 54_321)

@@ -89,6 +89,11 @@ pub(super) fn changed(now: &File, before: &File) -> std::io::Result<Vec<Range<u6
     Ok(outside(&shared(&extents(now)?, &extents(before)?), size))
 }
 
+/// All of a file.
+pub(super) fn whole(size: u64) -> Vec<Range<u64>> {
+    outside(&[], size)
+}
+
 /// Parts that both have at the same place, in order.
 fn shared(now: &[RawExtent], before: &[RawExtent]) -> Vec<Range<u64>> {
     let mut both = Vec::new();
@@ -168,7 +173,7 @@ mod tests {
             shared(&[extent(0, 1000, 50, ENCODED)], &packed),
             [] as [Range<u64>; 0]
         );
-        assert_eq!(shared(&packed, &packed), [0..100]);
+        assert_eq!(shared(&packed, &packed), whole(100));
         let inline = [extent(0, 0, 100, 0x200)];
         assert_eq!(shared(&inline, &inline), [] as [Range<u64>; 0]);
     }

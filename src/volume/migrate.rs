@@ -101,10 +101,10 @@ impl Manager {
             });
         }
         let space = space_of(&target)?;
-        let here = whole_rounds(&target, name);
+        let arrived = whole_rounds(&target, name);
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
         let least = entry.quota.unwrap_or(0).max(used);
-        if here.is_empty()
+        if arrived.is_empty()
             && (least > space.total.saturating_sub(space.reserve)
                 || used > space.free.saturating_sub(space.reserve))
         {
@@ -120,8 +120,8 @@ impl Manager {
             )));
         }
         let both = whole_rounds(&source, name);
-        let last = here.into_iter().rfind(|number| both.contains(number));
-        if last.is_none() {
+        let common = arrived.into_iter().rfind(|number| both.contains(number));
+        if common.is_none() {
             remove_rounds(&source, name)?;
             remove_rounds(&target, name)?;
         }
@@ -133,7 +133,7 @@ impl Manager {
                 from,
                 to,
             },
-            last,
+            last: common,
             compared: None,
         })
     }

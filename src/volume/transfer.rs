@@ -149,7 +149,7 @@ pub(super) fn send(
             words.split_whitespace().collect::<Vec<_>>().join(" ")
         ),
     };
-    let (sent, received) = (sender.wait(), receiver.wait());
+    let (sent, taken) = (sender.wait(), receiver.wait());
     let (why_sent, why_received) = (
         why_sent.join().unwrap_or_default(),
         why_received.join().unwrap_or_default(),
@@ -168,7 +168,7 @@ pub(super) fn send(
         }
         Ok(_) => {}
     }
-    if !received.is_ok_and(|status| status.success()) {
+    if !taken.is_ok_and(|status| status.success()) {
         return Err(failed(&receive, why_received).into());
     }
     if !sent.is_ok_and(|status| status.success()) {
@@ -288,7 +288,7 @@ fn difference(
             // Of a file that was compared before only what was written since is read.
             let parts = before
                 .and_then(|before| extents::changed(&a, &File::open(before).ok()?).ok())
-                .unwrap_or_else(|| vec![0..meta.size()]);
+                .unwrap_or_else(|| extents::whole(meta.size()));
             // What was just written may still be in memory, and is not what the disk has.
             let _ = rustix::fs::fadvise(&b, 0, None, rustix::fs::Advice::DontNeed);
             for part in parts {

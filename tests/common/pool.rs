@@ -106,6 +106,7 @@ impl Drop for Pool {
         for entry in std::fs::read_dir(others).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
                 let _ = Command::new("umount").arg("-l").arg(entry.path()).output();
+                let _ = Command::new("chattr").arg("-i").arg(entry.path()).output();
             }
         }
         self.unmount();

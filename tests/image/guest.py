@@ -15,6 +15,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "image"))
 
 import panel  # noqa: E402
+import pools  # noqa: E402
 from machine import Board, BoardError, copy_image, firmware, imager_files, key_pair, put  # noqa: E402
 
 START = 420
@@ -337,16 +338,17 @@ def configuration(bench):
         board.cut()
 
 
-def of_panel(test):
-    """A test of panel.py under a name of its own."""
+def named(prefix, test):
+    """A test of another file under a name of its own."""
     def run(bench):
         test(bench, up)
-    run.__name__, run.__doc__ = f"panel_{test.__name__}", test.__doc__
+    run.__name__, run.__doc__ = f"{prefix}{test.__name__}", test.__doc__
     return run
 
 
 TESTS = [starts, configuration, data_disk, foreign_disk, small_card, damaged]
-TESTS += [of_panel(test) for test in (panel.lamps, panel.removal, panel.lines, panel.registers, panel.pi3)]
+TESTS += [named("panel_", test) for test in (panel.lamps, panel.removal, panel.lines, panel.registers, panel.pi3)]
+TESTS += [named("", pools.migration)]
 
 
 def main():

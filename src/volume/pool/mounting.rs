@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::super::medium::Medium;
 use super::super::report::{Fault, Guard, Mounted, Storage, diskseq};
@@ -154,10 +155,26 @@ pub(super) fn mount(paths: &Paths, pool: &Entry) -> Result<Mounted, Refusal> {
     Ok(mounted(&device))
 }
 
+/// Has nothing written into the directory underneath a mount: what a program puts there while the
+/// pool is away would vanish under it. Where the file system cannot, nothing is lost.
+fn close(target: &Path, closed: bool) {
+    let Ok(dir) = std::fs::File::open(target) else {
+        return;
+    };
+    let empty = std::fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
+    if let Ok(mut flags) = ioctl_getflags(&dir)
+        && (empty || !closed)
+    {
+        flags.set(IFlags::IMMUTABLE, closed);
+        let _ = ioctl_setflags(&dir, flags);
+    }
+}
+
 /// Mounts a device of btrfs as its medium wants it.
 pub(in crate::volume) fn mount_at(device: &Path, target: &Path) -> Result<(), VolumeError> {
     use nix::mount::{MsFlags, mount};
     let options = Medium::of(Path::new("/sys"), device).options();
+    close(target, true);
     let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some(device), target, Some("btrfs"), flags, Some(options)).map_err(|source| {
         VolumeError::Mount {
@@ -208,6 +225,8 @@ pub(super) fn unmount(paths: &Paths, pool: &Entry) -> Result<(), VolumeError> {
         )?
         .success()?;
     }
+    close(&target, false);
+    let _ = std::fs::remove_dir(&target);
     let report = paths.pool_report(pool.name.as_str());
     let _ = std::fs::remove_file(report);
     Ok(())
