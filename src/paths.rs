@@ -98,14 +98,20 @@ impl Paths {
         self.run().join("storage.json")
     }
 
-    /// Where the pool `name` is mounted, beside the one that holds `data`.
+    /// Where pools beside the one that holds `data` are mounted. Not below `run/lucid`, whose
+    /// content systemd gives to the service's group when it starts that.
+    pub fn pools(&self) -> PathBuf {
+        self.root.join("run/lucid-pools")
+    }
+
+    /// Where the pool `name` is mounted.
     pub fn pool(&self, name: &str) -> PathBuf {
-        self.run().join("pools").join(name)
+        self.pools().join(name)
     }
 
     /// What mounting the pool `name` came to at this boot.
     pub fn pool_report(&self, name: &str) -> PathBuf {
-        self.run().join("pools").join(format!("{name}.json"))
+        self.pools().join(format!("{name}.json"))
     }
 
     /// Exists while the data disk is being released.

@@ -230,7 +230,7 @@ fn on_a_full_pool_the_supervisor_deletions_and_restores_go_on() {
         let alerts = status["alerts"].as_array().unwrap();
         alerts
             .iter()
-            .any(|alert| alert["id"] == "pool:space" && alert["severity"] == "critical")
+            .any(|alert| alert["id"] == "pool:space:data" && alert["severity"] == "critical")
     });
     said(&appliance, &["volume", "list"]);
     let restore = ["volume", "restore", "chunks-b", "--from", file];

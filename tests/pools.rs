@@ -155,7 +155,9 @@ fn a_pool_in_a_file_is_mounted_again_and_grows() {
     );
     assert!(!file.exists(), "nothing is left of what was refused");
     done(&data, &["create", "dev", "--on", path, "--size", "600M"]);
-    assert!(refused(&data, &["create", "two", "--on", path, "--size", "600M"]).contains("already"));
+    assert!(
+        refused(&data, &["create", "two", "--on", path, "--size", "600M"]).contains("in use as")
+    );
     let grown = done(&data, &["grow", "dev", "--size", "900M"]);
     assert!(grown.contains("900.0 MiB"), "{grown}");
     assert!(refused(&data, &["grow", "dev", "--size", "700M"]).contains("only grows"));
@@ -375,4 +377,167 @@ fn what_has_no_room_on_the_other_pool_is_refused_with_the_arithmetic() {
     let pools = pool::list(&data.paths()).unwrap();
     assert_eq!(pools[0].volumes, ["blocks"]);
     done(&data, &["remove", "small", "--confirm", "small"]);
+}
+
+#[test]
+fn what_no_snapshot_holds_is_neither_migrated_nor_rolled_back_nor_archived() {
+    let (data, _device, manager) = two_pools();
+    let path = filled(&manager);
+    let taken = manager.snapshot(&name("blocks"), Origin::Manual).unwrap();
+    let inner = path.join("dir/inner");
+    run("btrfs", &["subvolume", "create", inner.to_str().unwrap()]);
+    std::fs::write(inner.join("only"), "copy").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("blocks.tar.gz");
+    for told in [
+        moved(&manager, "ssd").unwrap_err(),
+        manager
+            .rollback(&name("blocks"), &taken.id)
+            .unwrap_err()
+            .to_string(),
+        manager
+            .backup(&name("blocks"), &file, &mut |_| true)
+            .unwrap_err()
+            .to_string(),
+    ] {
+        assert!(told.contains("dir/inner"), "{told}");
+    }
+    assert_eq!(std::fs::read_to_string(inner.join("only")).unwrap(), "copy");
+    run("btrfs", &["subvolume", "delete", inner.to_str().unwrap()]);
+    moved(&manager, "ssd").unwrap();
+    manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
+}
+
+#[test]
+fn nobody_writes_while_the_last_difference_is_taken_and_everybody_may_after_a_failure() {
+    let (data, _device, manager) = two_pools();
+    let path = filled(&manager);
+    let mut migration = manager.migrate(&name("blocks"), &name("ssd")).unwrap();
+    migration.copy(&mut |_| true).unwrap();
+    let open = std::fs::File::create(path.join("used")).unwrap();
+    let told = migration.finish(&mut |_| true).unwrap_err().to_string();
+    assert!(told.contains("in use by"), "{told}");
+    drop(open);
+    let mut refused = 0;
+    let told = migration.finish(&mut |_| {
+        refused += u32::from(std::fs::write(path.join("late"), "late").is_err());
+        refused < 3
+    });
+    assert!(told.unwrap_err().to_string().contains("on request"));
+    assert_eq!(refused, 3, "a write in between would be lost");
+    std::fs::write(path.join("late"), "late").unwrap();
+    migration.finish(&mut |_| true).unwrap();
+    let late = data.data().join("blocks/late");
+    assert_eq!(std::fs::read_to_string(&late).unwrap(), "late");
+    std::fs::write(&late, "written there").unwrap();
+    manager.delete(&name("blocks"), Some("blocks")).unwrap_err();
+    drop(migration);
+    manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
+}
+
+#[test]
+fn what_arrived_and_was_not_noted_is_sent_again() {
+    let (data, _device, manager) = two_pools();
+    filled(&manager);
+    let taken = manager.snapshot(&name("blocks"), Origin::Manual).unwrap();
+    let mut first = manager.migrate(&name("blocks"), &name("ssd")).unwrap();
+    first.copy(&mut |_| true).unwrap();
+    drop(first);
+    let pool = data.paths().pool("ssd");
+    // As a power cut leaves it: read-only already, and hollow.
+    let hollow = pool.join("snapshots/blocks").join(&taken.id);
+    run("btrfs", &["subvolume", "delete", hollow.to_str().unwrap()]);
+    let empty = pool.join("empty");
+    run("btrfs", &["subvolume", "create", empty.to_str().unwrap()]);
+    let args = [
+        "subvolume",
+        "snapshot",
+        "-r",
+        empty.to_str().unwrap(),
+        hollow.to_str().unwrap(),
+    ];
+    run("btrfs", &args);
+    run("btrfs", &["subvolume", "delete", empty.to_str().unwrap()]);
+    let note = format!(".migrate-blocks/{}.whole", taken.id);
+    std::fs::remove_file(pool.join(note)).unwrap();
+    moved(&manager, "ssd").unwrap();
+    assert!(hollow.join("b").exists(), "the snapshot is whole");
+    manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&pool)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "snapshots")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
+}
+
+#[test]
+fn a_file_that_is_a_mounted_pool_is_never_erased_and_a_pool_made_anew_is_known_anew() {
+    let data = Pool::new();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool");
+    let path = file.to_str().unwrap();
+    done(&data, &["create", "dev", "--on", path, "--size", "600M"]);
+    let erase = [
+        "create", "two", "--on", path, "--size", "600M", "--erase", path,
+    ];
+    assert!(refused(&data, &erase).contains("in use as /dev/loop"));
+    let manager = open(&data);
+    let create = |manager: &Manager| {
+        manager.create(
+            &name("logs-a"),
+            Kind::Logs,
+            Some(100 * MIB),
+            Some(&name("dev")),
+        )
+    };
+    create(&manager).unwrap();
+    manager.delete(&name("logs-a"), Some("logs-a")).unwrap();
+    done(&data, &["remove", "dev", "--confirm", "dev"]);
+    let small = [
+        "create", "dev", "--on", path, "--size", "64M", "--erase", path,
+    ];
+    assert!(refused(&data, &small).contains("a pool needs"));
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 600 * MIB);
+    let again = [
+        "create", "dev", "--on", path, "--size", "700M", "--erase", path,
+    ];
+    done(&data, &again);
+    let info = create(&manager).unwrap();
+    assert!(
+        fill(&info.path.join("big"), 200 * MIB).is_err(),
+        "its quota holds"
+    );
+    manager.delete(&name("logs-a"), Some("logs-a")).unwrap();
+    done(&data, &["remove", "dev", "--confirm", "dev"]);
+}
+
+#[test]
+fn an_archive_follows_no_link_and_lies_only_where_it_stays() {
+    let (_data, _device, manager) = two_pools();
+    filled(&manager);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let victim = elsewhere.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let file = elsewhere.path().join("x.tar.gz");
+    std::os::unix::fs::symlink(&victim, elsewhere.path().join(".x.tar.gz.partial")).unwrap();
+    manager
+        .backup(&name("blocks"), &file, &mut |_| true)
+        .unwrap();
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let strange = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(strange.path(), Some(12_345), None).unwrap();
+    for (dir, part) in [
+        (memory.path(), "is memory"),
+        (strange.path(), "another user"),
+    ] {
+        let told = manager.backup(&name("blocks"), &dir.join("x"), &mut |_| true);
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains(part), "{told}");
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
+    }
 }

@@ -2,6 +2,9 @@
 beside ext4 on the same device, in time and in bytes written to it."""
 
 import argparse
+import base64
+import hashlib
+import http.client
 import json
 import os
 import statistics
@@ -20,7 +23,9 @@ LAYOUTS = [
     ("ext4", ["mkfs.ext4", "-q", "-F"], "noatime", None),
     ("btrfs", ["mkfs.btrfs", "-q", "-f"], "noatime", "subvolume"),
     ("btrfs, quota", ["mkfs.btrfs", "-q", "-f"], "noatime", "quota"),
+    ("btrfs, quota, as Lucid mounts an SSD", ["mkfs.btrfs", "-q", "-f", "-m", "dup"], "noatime,ssd,nodiscard", "quota"),
     ("btrfs, quota, nodatacow", ["mkfs.btrfs", "-q", "-f"], "noatime", "nodatacow"),
+    ("btrfs, quota, zstd:1", ["mkfs.btrfs", "-q", "-f"], "noatime,compress=zstd:1", "quota"),
 ]
 VALUE = 512
 
@@ -138,12 +143,65 @@ def document_writes(disk, volume, options):
         server.wait(60)
 
 
+def search_writes(disk, volume, options):
+    """Documents of a search engine, each in its log on the disk before its answer, by 16 clients."""
+    (port,) = free_ports(1)
+    digest = hashlib.pbkdf2_hmac("sha512", b"bench", b"salt", 1000)
+    pair = "$".join(base64.b64encode(part).decode() for part in (b"salt", digest[:32]))
+    config = Path(volume).parent / "node.toml"
+    config.write_text(
+        f'listen = ["127.0.0.1:{port}"]\ndata = "{volume}/data"\nmemory_bytes = {256 << 20}\n'
+        f'[[user]]\nname = "bench"\nrole = "admin"\npassword_hash = "{{PBKDF2}}1000${pair}"\n',
+        encoding="utf-8",
+    )
+    server = subprocess.Popen([options.lucid, "search-node", "--config", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    headers = {"Authorization": "Basic " + base64.b64encode(b"bench:bench").decode(), "Content-Type": "application/json"}
+
+    def call(connection, method, path, body=None):
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def answers():
+        try:
+            return call(http.client.HTTPConnection("127.0.0.1", port, timeout=5), "GET", "/_cluster/health") == 200
+        except OSError:
+            return False
+
+    try:
+        until(answers)
+        each = options.writes // 16
+
+        def put(client):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            for number in range(each):
+                status = call(connection, "PUT", f"/bench/_doc/{client}-{number}", {"text": os.urandom(VALUE // 2).hex()})
+                if status not in (200, 201):
+                    raise BenchError("writing a document", f"the answer was {status}", "look at the node's log")
+
+        def work():
+            threads = [threading.Thread(target=put, args=(client,)) for client in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        return measure(disk, each * 16, each * 16 * VALUE, work)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
 def until(what, limit=60):
     began = time.monotonic()
     while not what():
         if time.monotonic() - began > limit:
             raise BenchError("waiting for an engine", f"it did not answer within {limit} s", "look at its output")
         time.sleep(0.1)
+
+
+ENGINES = [("document store", document_writes), ("cache, each write flushed", redis_writes), ("search", search_writes)]
 
 
 def writes(options, work):
@@ -153,7 +211,7 @@ def writes(options, work):
     try:
         for number in range(options.rounds):
             for name, mkfs, mount, preparation in LAYOUTS:
-                for engine, test in (("document store", document_writes), ("cache, always", redis_writes)):
+                for engine, test in ENGINES:
                     volume = disk.make(mkfs, mount, preparation)
                     try:
                         result = test(disk, volume, options)

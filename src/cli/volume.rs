@@ -331,7 +331,8 @@ fn details(volume: &Value) -> String {
         (Some(every), Some(keep)) => format!("a snapshot every {every}, {keep} kept"),
         _ => "no snapshots by time".to_owned(),
     };
-    format!("  made {made}{own}; {snapshots}")
+    let pool = volume["pool"].as_str().unwrap_or("data");
+    format!("  on pool {pool}, made {made}{own}; {snapshots}")
 }
 
 /// The disk, and what of it is the volume's own.

@@ -166,7 +166,7 @@ mod tests {
             ("space:redis", true),
             ("data-pool", true),
             ("state-partition", true),
-            ("pool:metadata", true),
+            ("pool:metadata:data", true),
             ("volume:damaged:redis", true),
             ("device:sda", true),
             ("limit-not-enforced:cache", false),

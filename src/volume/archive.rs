@@ -3,9 +3,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -165,13 +169,12 @@ impl Manager {
             }
         }
         let dir = file.parent().unwrap_or(Path::new("/"));
-        let into = std::fs::canonicalize(dir).map_err(FsError::wrap("find", dir))?;
-        if into.starts_with(self.path(name)) {
-            return refuse(format!(
-                "{} lies in volume {name} itself; name another place",
-                dir.display()
-            ));
+        let dir = &std::fs::canonicalize(dir).map_err(FsError::wrap("find", dir))?;
+        if let Some(why) = self.unfit(name, dir) {
+            return refuse(format!("{} {why}; name another place", dir.display()));
         }
+        let file = &dir.join(file.file_name().unwrap_or_default());
+        self.is_plain(name)?;
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
         let root = self.root_of(name);
         let frozen = root.join(format!(".backup-{name}"));
@@ -194,9 +197,16 @@ impl Manager {
             let text = serde_json::to_vec_pretty(&archive).unwrap_or_default();
             // What it is comes first: an archive never stands alone.
             fsx::write_atomic(&description(file), &text, 0o600)?;
-            std::fs::rename(&partial, file)
-                .and_then(|()| fsx::sync_dir(dir))
-                .map_err(FsError::wrap("write", file))?;
+            renameat2(
+                AT_FDCWD,
+                &partial,
+                AT_FDCWD,
+                file,
+                RenameFlags::RENAME_NOREPLACE,
+            )
+            .map_err(std::io::Error::from)
+            .and_then(|()| fsx::sync_dir(dir))
+            .map_err(FsError::wrap("write", file))?;
             Ok(archive)
         });
         if made.is_err() {
@@ -207,6 +217,32 @@ impl Manager {
             tracing::error!("{error}; {} is needed by nobody", frozen.display());
         }
         made
+    }
+
+    /// Why no archive of a volume may lie in a directory.
+    fn unfit(&self, name: &Name, dir: &Path) -> Option<&'static str> {
+        let paths = &self.inner().paths;
+        let own = [
+            paths.system(),
+            paths.etc(),
+            paths.run(),
+            paths.credentials(),
+        ];
+        let magic = statfs(dir).map(|stat| stat.filesystem_type());
+        let owner = std::fs::metadata(dir).map(|meta| meta.uid());
+        if dir.starts_with(self.path(name)) {
+            Some("lies in the volume itself")
+        } else if own.iter().any(|own| dir.starts_with(own)) {
+            Some("holds the appliance's own files")
+        } else if magic.is_ok_and(|magic| magic == TMPFS_MAGIC) {
+            // Also the service's own /tmp, which nobody else sees.
+            Some("is memory, which the next start forgets")
+        } else if owner.is_ok_and(|owner| owner != geteuid().as_raw()) {
+            // Its owner could put something else in the place of what is written.
+            Some("belongs to another user than the supervisor's")
+        } else {
+            None
+        }
     }
 
     /// Takes an archive back as a snapshot of a volume of the same type; a rollback puts it in
@@ -252,7 +288,12 @@ impl Manager {
         let staging = root.join(format!(".restore-{name}"));
         remove_tree(&staging)?;
         Btrfs::create(&staging)?;
-        let taken = extract(file, &staging, go_on)
+        // What it protected by its own directory nobody reads meanwhile.
+        let closed = std::fs::set_permissions(&staging, std::fs::Permissions::from_mode(0o700));
+        let taken = closed
+            .map_err(FsError::wrap("set the mode of", &staging))
+            .map_err(OpError::from)
+            .and_then(|()| extract(file, &staging, go_on))
             .and_then(|()| Ok(fsx::sync_fs(&staging)?))
             .and_then(|()| self.take_from(&staging, name, Origin::Restored));
         if let Err(error) = remove_tree(&staging) {
@@ -270,13 +311,14 @@ fn write(from: &Path, to: &Path, go_on: GoOn<'_>) -> Result<(u64, String), OpErr
         &["--sparse", "--create", "--directory", &source, "."],
     ]
     .concat();
-    let mut file = std::fs::OpenOptions::new();
-    let mut file = std::os::unix::fs::OpenOptionsExt::mode(
-        file.write(true).create(true).truncate(true),
-        0o600,
-    )
-    .open(to)
-    .map_err(FsError::wrap("make", to))?;
+    // Left by an attempt that was cut off; nothing that is a link is followed.
+    let _ = std::fs::remove_file(to);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .map_err(FsError::wrap("make", to))?;
     let mut hashed = Hashed {
         into: &mut file,
         hash: Sha256::new(),

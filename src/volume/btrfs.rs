@@ -73,6 +73,21 @@ impl Btrfs {
         Self::run(&["quota", "enable", &root.to_string_lossy()]).map(drop)
     }
 
+    /// Subvolumes that lie in another one, by their paths; a snapshot of it does not hold them.
+    pub(super) fn inner(path: &Path) -> Result<Vec<String>, VolumeError> {
+        let answer = Self::run(&["subvolume", "list", "-o", &path.to_string_lossy()])?;
+        let lines = answer.stdout.lines();
+        // `ID 257 gen 8 top level 256 path a/b` (btrfs-subvolume(8)).
+        let paths = lines.filter_map(|line| line.split_once(" path ").map(|(_, path)| path));
+        Ok(paths.map(str::to_owned).collect())
+    }
+
+    /// Keeps everybody from writing into a subvolume, or lets them again.
+    pub(super) fn set_read_only(path: &Path, read_only: bool) -> Result<(), VolumeError> {
+        let (path, value) = (path.to_string_lossy(), read_only.to_string());
+        Self::run(&["property", "set", "-ts", &path, "ro", &value]).map(drop)
+    }
+
     pub(super) fn create(path: &Path) -> Result<(), VolumeError> {
         Self::run(&["subvolume", "create", &path.to_string_lossy()]).map(drop)
     }
@@ -184,7 +199,7 @@ pub(super) fn is_subvolume(path: &Path) -> bool {
 }
 
 /// The identity of the file system at `root`: that whose directory in sysfs has the mount's device.
-fn uuid_of(root: &Path) -> Option<String> {
+pub(super) fn uuid_of(root: &Path) -> Option<String> {
     let mounts = mounts::all();
     let device = mounts::topmost(&mounts, root)?.mount_source.as_ref()?;
     let device = std::fs::canonicalize(device).ok()?;

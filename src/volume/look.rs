@@ -11,6 +11,7 @@ use super::error::OpError;
 use super::history::{Growth, Sample};
 use super::manager::{Manager, lock, of_role};
 use super::name::Name;
+use super::report::pools_of_boot;
 use super::reserve;
 use crate::config::{Role, Volume as Settings};
 use crate::fsx::FsError;
@@ -129,21 +130,27 @@ impl Manager {
         Ok(lock(&self.inner().history).hours(name))
     }
 
-    /// Space of the pool, where it is one.
-    pub fn pool_space(&self) -> Option<Space> {
-        self.inner().pool.as_ref().ok()?;
-        self.space().ok()
+    /// Pools that are there: the one of the catalog as `None`, and the others.
+    pub fn pools(&self) -> Vec<Option<Name>> {
+        let others = pools_of_boot(&self.inner().paths);
+        let others = others.iter().filter_map(|name| name.parse().ok());
+        std::iter::once(None).chain(others.map(Some)).collect()
     }
 
-    /// What is wrong where metadata cannot grow any more.
-    pub fn metadata_fault(&self) -> Option<String> {
-        let pool = self.inner().pool.as_ref().ok()?;
+    /// Space of a pool, where it is one and is there.
+    pub fn pool_space(&self, pool: Option<&Name>) -> Option<Space> {
+        self.btrfs(pool, "space").ok()?;
+        space_of(&self.root(pool)).ok()
+    }
+
+    /// What is wrong where metadata of a pool cannot grow any more.
+    pub fn metadata_fault(&self, pool: Option<&Name>) -> Option<String> {
+        let pool = self.btrfs(pool, "metadata").ok()?;
         let (metadata, unallocated) = (pool.metadata()?, pool.unallocated()?);
         let used = percent(metadata.used, metadata.total);
         (used > METADATA_PERCENT && unallocated < LEAST_UNALLOCATED).then(|| {
             format!(
-                "the data pool's metadata is {used} % full, and only {} of the device is free for \
-                 more",
+                "its metadata is {used} % full, and only {} of the device is free for more",
                 human_bytes(unallocated)
             )
         })

@@ -34,8 +34,6 @@ pub(super) struct Inner {
     pub(super) settings: Settings,
     /// Why there is no btrfs, where there is none.
     pub(super) pool: Result<Btrfs, String>,
-    /// The others that were asked for.
-    pub(super) others: Mutex<HashMap<Name, Btrfs>>,
     pub(super) catalog: Mutex<Catalog>,
     /// Quota groups by volume; a subvolume keeps its number while it lives.
     ids: Mutex<HashMap<Name, u64>>,
@@ -90,7 +88,6 @@ impl Manager {
             catalog: Mutex::new(Catalog::load(paths)?),
             paths: paths.clone(),
             settings: settings.clone(),
-            others: Mutex::default(),
             ids: Mutex::default(),
             history: Mutex::new(History::load(paths)),
             taken: Mutex::default(),
@@ -198,6 +195,7 @@ impl Manager {
                 if !known && name.owner().is_none() && is_empty(&path) {
                     if pool.is_some() {
                         clear_up_link(&self.link(name));
+                        clear_up_link(&self.aside(name));
                     }
                     clear_up(&path);
                 }
@@ -224,7 +222,9 @@ impl Manager {
             Intent::Rollback { pool, staging } => {
                 clear_up(&self.root(pool.as_ref()).join(staging));
             }
-            Intent::Switch(switch) => self.recover_switch(switch)?,
+            Intent::Switch(switch) => {
+                self.recover_switch(switch)?;
+            }
         }
         tracing::info!("an operation on volumes that was cut off was cleared up: {intent:?}");
         Intent::done(&self.inner.paths)
@@ -285,7 +285,18 @@ impl Manager {
             let usage = self.usage(&entry.name);
             let fits = usage.is_none_or(|usage| usage.referenced <= quota);
             if fits && usage.and_then(|usage| usage.limit) != Some(quota) {
-                Btrfs::limit(&path, quota)?;
+                let limited = Btrfs::limit(&path, quota);
+                if entry.pool.is_some() {
+                    // Another disk's fault keeps nobody from the volumes of this one.
+                    if let Err(error) = limited {
+                        tracing::error!(
+                            "{error}; the quota of volume {} is not in force",
+                            entry.name
+                        );
+                    }
+                } else {
+                    limited?;
+                }
             }
         }
         Ok(())

@@ -11,17 +11,22 @@ use super::btrfs::{Btrfs, is_subvolume};
 use super::catalog::{Intent, Switch};
 use super::error::OpError;
 use super::look::{Info, space_of};
-use super::manager::{Claim, Manager, clear_up, clear_up_link, remove_tree};
+use super::manager::{Claim, Manager, clear_up, remove_tree};
 use super::name::Name;
 use super::pool::{MAIN, Registry};
-use super::snapshots::{make_directory, remove_snapshots};
+use super::rounds::{self, Side};
+use super::snapshots::{directory, make_directory, remove_snapshots};
 use super::transfer::{self, GoOn};
-use crate::fsx;
-use crate::units::human_bytes;
+use crate::fsx::{self, FsError};
+use crate::units::{MIB, human_bytes};
+
+pub(super) use rounds::remove as remove_rounds;
 
 /// Rounds end when one took less than this, or after so many.
 const SHORT: Duration = Duration::from_secs(3);
 const ROUNDS: u32 = 10;
+/// The room of the target is looked at after so much.
+const LOOK_EVERY: u64 = 64 * MIB;
 
 /// A volume on its way. Nobody else changes it while this lives.
 #[derive(Debug)]
@@ -29,46 +34,19 @@ pub struct Migration {
     manager: Manager,
     _claim: Claim,
     switch: Switch,
+    source: Side,
+    target: Side,
     /// The last round that is whole on both sides.
     last: Option<u32>,
     /// The round that was compared as a whole.
     compared: Option<u32>,
 }
 
-/// Copies of the rounds, on either pool.
-fn rounds(root: &Path, name: &Name) -> PathBuf {
-    root.join(format!(".migrate-{name}"))
-}
-
-fn round(root: &Path, name: &Name, number: u32) -> PathBuf {
-    rounds(root, name).join(number.to_string())
-}
-
-/// Numbers of the rounds that are whole under `root`.
-fn whole_rounds(root: &Path, name: &Name) -> Vec<u32> {
-    let mut found: Vec<u32> = std::fs::read_dir(rounds(root, name))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|number| transfer::is_whole(&round(root, name, *number)))
-        .collect();
-    found.sort_unstable();
-    found
-}
-
-fn remove_rounds(root: &Path, name: &Name) -> Result<(), OpError> {
-    let dir = rounds(root, name);
-    for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-        remove_tree(&entry.path())?;
-    }
-    remove_tree(&dir)
-}
-
 impl Manager {
     /// Begins to move a volume to the pool `to`, or goes on where an earlier attempt was cut off.
     ///
     /// # Errors
-    /// [`OpError`]; nothing was changed then.
+    /// [`OpError`]; the volume is as it was then.
     pub fn migrate(&self, name: &Name, to: &Name) -> Result<Migration, OpError> {
         let claim = self.claim(name, "migrate")?;
         let entry = self.entry(name)?;
@@ -89,6 +67,7 @@ impl Manager {
         }
         self.btrfs(from.as_ref(), "a migration")?;
         self.btrfs(to.as_ref(), "a migration")?;
+        self.is_plain(name)?;
         let (source, target) = (self.root(from.as_ref()), self.root(to.as_ref()));
         let place = target.join(name.as_str());
         // On the pool of the catalog the link to the volume is in its place.
@@ -101,12 +80,13 @@ impl Manager {
             });
         }
         let space = space_of(&target)?;
-        let arrived = whole_rounds(&target, name);
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
+        let (source, target) = (Side::new(source, name), Side::new(target, name));
+        let last = rounds::common(&source, &target);
         let least = entry.quota.unwrap_or(0).max(used);
-        if arrived.is_empty()
-            && (least > space.total.saturating_sub(space.reserve)
-                || used > space.free.saturating_sub(space.reserve))
+        let missing = if last.is_some() { 0 } else { used };
+        if least > space.total.saturating_sub(space.reserve)
+            || missing > space.free.saturating_sub(space.reserve)
         {
             return Err(OpError::Refused(format!(
                 "pool {} has {} of {} free, {} of it stay outside all quotas; volume {name} holds \
@@ -119,11 +99,10 @@ impl Manager {
                 entry.quota.map_or_else(|| "none".to_owned(), human_bytes),
             )));
         }
-        let both = whole_rounds(&source, name);
-        let common = arrived.into_iter().rfind(|number| both.contains(number));
-        if common.is_none() {
-            remove_rounds(&source, name)?;
-            remove_rounds(&target, name)?;
+        if last.is_none() {
+            rounds::begin(&source, &target)?;
+            // Of an attempt that was given up: the volume does not lie there.
+            remove_snapshots(target.root(), name)?;
         }
         Ok(Migration {
             manager: self.clone(),
@@ -133,21 +112,15 @@ impl Manager {
                 from,
                 to,
             },
-            last: common,
+            source,
+            target,
+            last,
             compared: None,
         })
     }
 }
 
 impl Migration {
-    fn source(&self) -> PathBuf {
-        self.manager.root(self.switch.from.as_ref())
-    }
-
-    fn target(&self) -> PathBuf {
-        self.manager.root(self.switch.to.as_ref())
-    }
-
     /// Bytes that will be sent at most, and compared.
     pub fn bytes(&self) -> u64 {
         let usage = self.manager.usage(&self.switch.name);
@@ -179,128 +152,190 @@ impl Migration {
 
     fn copy_snapshots(&self, go_on: GoOn<'_>) -> Result<(), OpError> {
         let name = &self.switch.name;
+        let snapshots = self.manager.snapshots(name)?;
+        let into = directory(self.target.root(), name);
+        // Deleted here since an earlier attempt.
+        for entry in std::fs::read_dir(&into).into_iter().flatten().flatten() {
+            let id = entry.file_name();
+            if !snapshots.iter().any(|snapshot| id == *snapshot.id) {
+                remove_tree(&entry.path())?;
+            }
+        }
         let mut parent: Option<PathBuf> = None;
-        for snapshot in self.manager.snapshots(name)? {
-            let into = make_directory(&self.target(), name)?;
+        for snapshot in snapshots {
+            let into = make_directory(self.target.root(), name)?;
             let arrived = into.join(&snapshot.id);
-            if !transfer::is_whole(&arrived) {
+            if !self.target.has(&snapshot.id, &arrived) {
                 remove_tree(&arrived)?;
-                transfer::send(&snapshot.path, parent.as_deref(), &into, go_on)?;
+                self.send(&snapshot.path, parent.as_deref(), &into, go_on)?;
+                let known = parent.as_deref();
+                self.same(&snapshot.path, &arrived, known, go_on)?;
+                self.target.note(&snapshot.id)?;
             }
             parent = Some(snapshot.path);
         }
         Ok(())
     }
 
+    /// Sends a subvolume, has it on the disk, and ends when the target has no room for it.
+    fn send(
+        &self,
+        from: &Path,
+        parent: Option<&Path>,
+        into: &Path,
+        go_on: GoOn<'_>,
+    ) -> Result<(), OpError> {
+        let mut full = None;
+        let mut unseen = LOOK_EVERY;
+        let mut with_room = |bytes: u64| {
+            unseen += bytes;
+            if unseen >= LOOK_EVERY {
+                unseen = 0;
+                let space = space_of(self.target.root()).ok();
+                full = space.filter(|space| space.free < space.reserve);
+            }
+            full.is_none() && go_on(bytes)
+        };
+        let sent = transfer::send(from, parent, into, &mut with_room);
+        if let Some(space) = full {
+            return Err(OpError::Refused(format!(
+                "{} of {} are left on {}: make room there, and begin again",
+                human_bytes(space.free),
+                human_bytes(space.total),
+                into.display()
+            )));
+        }
+        sent?;
+        Ok(fsx::sync_fs(into)?)
+    }
+
     /// Sends the difference since the last round.
     fn round(&mut self, go_on: GoOn<'_>) -> Result<(), OpError> {
         let name = &self.switch.name;
-        let (source, target) = (self.source(), self.target());
-        for root in [&source, &target] {
-            fsx::create_dir_durable(&rounds(root, name), 0o700)?;
-        }
         let number = self.last.map_or(1, |last| last + 1);
-        let (here, there) = (round(&source, name, number), round(&target, name, number));
+        let (here, there) = (self.source.round(number), self.target.round(number));
         // Left by an attempt that was cut off.
         remove_tree(&here)?;
         remove_tree(&there)?;
-        Btrfs::snapshot(&source.join(name.as_str()), &here, true)?;
+        let path = self.source.root().join(name.as_str());
+        Btrfs::snapshot(&path, &here, true)?;
         // What is sent must be on the disk.
         fsx::sync_fs(&here)?;
         let parent = match self.last {
-            Some(last) => Some(round(&source, name, last)),
+            Some(last) => Some(self.source.round(last)),
             None => self
                 .manager
                 .snapshots(name)?
                 .pop()
                 .map(|snapshot| snapshot.path),
         };
-        transfer::send(&here, parent.as_deref(), &rounds(&target, name), go_on)?;
-        fsx::sync_fs(&there)?;
+        self.send(&here, parent.as_deref(), self.target.dir(), go_on)?;
+        self.target.note(&number.to_string())?;
         if let Some(last) = self.last.filter(|last| Some(*last) != self.compared) {
-            remove_tree(&round(&source, name, last))?;
-            remove_tree(&round(&target, name, last))?;
+            remove_tree(&self.source.round(last))?;
+            remove_tree(&self.target.round(last))?;
         }
         self.last = Some(number);
         Ok(())
     }
 
     fn compare(&self, number: u32, known: Option<u32>, go_on: GoOn<'_>) -> Result<(), OpError> {
-        let name = &self.switch.name;
-        let here = round(&self.source(), name, number);
-        let there = round(&self.target(), name, number);
-        let known = known.map(|known| round(&self.source(), name, known));
-        match transfer::compare(&here, &there, known.as_deref(), go_on)? {
-            None => Ok(()),
-            Some(differs) => Err(OpError::Refused(format!(
-                "what arrived is not what was sent: {differs}; the volume stays where it is. Look \
-                 at both disks (lucid volume health) before another attempt"
-            ))),
+        let known = known.map(|known| self.source.round(known));
+        self.same(
+            &self.source.round(number),
+            &self.target.round(number),
+            known.as_deref(),
+            go_on,
+        )
+    }
+
+    /// That what arrived is what was sent; where it is not, nothing that was copied is trusted.
+    fn same(
+        &self,
+        here: &Path,
+        there: &Path,
+        known: Option<&Path>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), OpError> {
+        let Some(differs) = transfer::compare(here, there, known, go_on)? else {
+            return Ok(());
+        };
+        for side in [&self.source, &self.target] {
+            remove_rounds(side.root(), &self.switch.name)?;
         }
+        Err(OpError::Refused(format!(
+            "what arrived is not what was sent: {differs}; the volume stays where it is. Look at both \
+             disks (lucid volume health) before another attempt"
+        )))
     }
 
     /// Sends what is still missing, compares it, and puts the copy in the place of the volume.
-    /// Nobody may use the volume meanwhile.
+    /// Nobody may use the volume meanwhile; nobody can write to it.
     ///
     /// # Errors
     /// [`OpError`]; the volume is where it was.
     pub fn finish(&mut self, go_on: GoOn<'_>) -> Result<Info, OpError> {
+        let manager = self.manager.clone();
         let name = self.switch.name.clone();
-        let path = self.manager.path(&name);
-        if let Some(by) = super::users::of(&path) {
-            return Err(OpError::InUse {
-                name,
+        let unused = || match super::users::of(&manager.path(&name)) {
+            Some(by) => Err(OpError::InUse {
+                name: name.clone(),
                 by,
                 remedy: "end it first".to_owned(),
-            });
-        }
-        self.round(go_on)?;
-        let last = self.last.unwrap_or_default();
-        self.compare(last, self.compared, go_on)?;
-        let manager = &self.manager;
+            }),
+            None => Ok(()),
+        };
+        unused()?;
+        manager.is_plain(&name)?;
         let _changing = manager.changing()?;
         Intent::Switch(self.switch.clone()).save(&manager.inner().paths)?;
-        let done = self.take_the_place(last);
-        // Whoever recovers decides by what is there; so does this.
-        let cleared = manager.recover_switch(&self.switch);
+        // From here on whoever recovers lets people write again.
+        let done = Btrfs::set_read_only(&manager.path(&name), true)
+            .map_err(OpError::from)
+            .and_then(|()| unused())
+            .and_then(|()| self.round(go_on))
+            .and_then(|()| self.compare(self.last.unwrap_or_default(), self.compared, go_on))
+            .and_then(|()| self.take_the_place());
+        let switched = manager.recover_switch(&self.switch)?;
         manager.done();
         done?;
-        cleared?;
+        if !switched {
+            return Err(OpError::Refused(format!(
+                "the copy of volume {name} did not take its place; the volume stays where it is"
+            )));
+        }
         manager.info(&name)
     }
 
-    fn take_the_place(&self, last: u32) -> Result<(), OpError> {
-        let Switch { name, from: _, to } = &self.switch;
+    fn take_the_place(&self) -> Result<(), OpError> {
+        let Switch { name, to, .. } = &self.switch;
         let manager = &self.manager;
         let entry = manager.entry(name)?;
-        let aside = manager.aside(name);
         let new = if to.is_some() {
-            self.target().join(name.as_str())
+            self.target.root().join(name.as_str())
         } else {
-            aside.clone()
+            manager.empty_aside(name)?;
+            manager.aside(name)
         };
         remove_tree(&new)?;
-        Btrfs::snapshot(&round(&self.target(), name, last), &new, false)?;
+        let last = self.target.round(self.last.unwrap_or_default());
+        Btrfs::snapshot(&last, &new, false)?;
         if let Some(quota) = entry.quota {
             Btrfs::limit(&new, quota)?;
         }
         fsx::sync_fs(&new)?;
         if to.is_some() {
-            manager.put_link(name, &new, &aside)?;
+            manager.put_link(name, &new)
         } else {
-            manager.exchange(&aside, &manager.link(name))?;
+            manager.exchange(&new, &manager.link(name))
         }
-        Ok(())
     }
 }
 
 impl Manager {
-    fn aside(&self, name: &Name) -> PathBuf {
-        self.inner().paths.data().join(format!(".switch-{name}"))
-    }
-
-    /// Finishes a switch, or takes it back: what is found in the volume's place decides.
-    pub(super) fn recover_switch(&self, switch: &Switch) -> Result<(), OpError> {
+    /// Finishes a switch, or takes it back: what is found in the volume's place decides. Answers
+    /// whether it was switched.
+    pub(super) fn recover_switch(&self, switch: &Switch) -> Result<bool, OpError> {
         let Switch { name, from, to } = switch;
         let (source, target) = (self.root(from.as_ref()), self.root(to.as_ref()));
         let link = self.link(name);
@@ -314,28 +349,32 @@ impl Manager {
                 Ok(())
             })?;
             self.forget(name);
+        } else {
+            let former = source.join(name.as_str());
+            // A pool that is away cannot be written to either; it is asked again when it is back.
+            if is_subvolume(&former) {
+                Btrfs::set_read_only(&former, false)?;
+            }
         }
-        // From here on only what nobody needs any more is removed.
+        // From here on only what nobody needs any more is removed, which may fail.
         let (lost, place) = if switched {
             (&source, from)
         } else {
             (&target, to)
         };
-        let aside = self.aside(name);
-        if aside.is_symlink() {
-            clear_up_link(&aside);
-        } else {
-            clear_up(&aside);
-        }
+        let mut told = vec![self.empty_aside(name)];
         if place.is_some() {
             clear_up(&lost.join(name.as_str()));
         }
         if switched {
-            for root in [&source, &target] {
-                remove_rounds(root, name)?;
-            }
-            remove_snapshots(lost, name)?;
+            told.extend([&source, &target].map(|root| remove_rounds(root, name)));
+            told.push(remove_snapshots(lost, name));
         }
-        Ok(())
+        for error in told.into_iter().filter_map(Result::err) {
+            tracing::error!("{error}; its space stays in use");
+        }
+        let data = self.inner().paths.data();
+        fsx::sync_dir(&data).map_err(FsError::wrap("flush", &data))?;
+        Ok(switched)
     }
 }

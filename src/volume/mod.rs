@@ -34,6 +34,7 @@ pub mod pool;
 mod prepare;
 mod report;
 mod reserve;
+mod rounds;
 mod snapshots;
 mod tool;
 mod transfer;

@@ -7,9 +7,11 @@ use super::btrfs::Btrfs;
 use super::catalog::{Entry, Intent};
 use super::error::OpError;
 use super::look::{Info, space_of};
-use super::manager::{Manager, clear_up_link, of_role, remove_tree};
+use super::manager::{Manager, clear_up, clear_up_link, of_role, remove_tree};
+use super::migrate::remove_rounds;
 use super::name::{Kind, Name};
 use super::pool::{MAIN, Registry};
+use super::report::pools_of_boot;
 use super::snapshots::remove_snapshots;
 use crate::config::Role;
 use crate::fsx::{self, FsError};
@@ -127,8 +129,7 @@ impl Manager {
         let made = self.make(name, &path, quota, btrfs.is_ok());
         let made = made.and_then(|()| {
             if pool.is_some() {
-                let aside = self.inner().paths.data().join(format!(".link-{name}"));
-                if let Err(error) = self.put_link(name, &path, &aside) {
+                if let Err(error) = self.put_link(name, &path) {
                     unmake(&path);
                     return Err(error);
                 }
@@ -249,11 +250,42 @@ impl Manager {
             })
             .and_then(|()| remove_snapshots(&root, name))
             .and_then(|()| remove_tree(&grave));
+        self.clear_leftovers(name);
         match finished {
             Ok(()) => self.done(),
             Err(error) => tracing::error!("{error}; the deletion of {name} goes on later"),
         }
         Ok(())
+    }
+
+    /// What operations that were cut off have left of a volume, on every pool that is there.
+    fn clear_leftovers(&self, name: &Name) {
+        let paths = &self.inner().paths;
+        let pools = pools_of_boot(paths);
+        let roots = pools.iter().map(|pool| paths.pool(pool));
+        for root in std::iter::once(paths.data()).chain(roots) {
+            for what in ["backup", "restore"] {
+                clear_up(&root.join(format!(".{what}-{name}")));
+            }
+            if let Err(error) =
+                remove_rounds(&root, name).and_then(|()| remove_snapshots(&root, name))
+            {
+                tracing::error!("{error}; space of the deleted volume {name} stays in use");
+            }
+        }
+    }
+
+    /// That no subvolume lies in a volume: a snapshot would not hold it, and nobody would know.
+    pub(super) fn is_plain(&self, name: &Name) -> Result<(), OpError> {
+        let inner = Btrfs::inner(&self.path(name))?;
+        if inner.is_empty() {
+            return Ok(());
+        }
+        Err(OpError::Refused(format!(
+            "volume {name} holds subvolumes of its own ({}), which no snapshot holds: move or delete \
+             them first",
+            inner.join(", ")
+        )))
     }
 
     /// The intent is carried out. One that cannot be removed is cleared up by the next operation,

@@ -6,7 +6,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::btrfs::Btrfs;
 use super::error::OpError;
-use super::manager::{Manager, lock};
+use super::manager::{Manager, lock, remove_tree};
 use super::name::Name;
 use super::report::Guard;
 use crate::fsx::{self, FsError};
@@ -52,9 +52,6 @@ impl Manager {
         Guard::of_pool(&inner.paths, name.as_str())
             .check()
             .map_err(|fault| OpError::Refused(format!("{}; {}", fault.message, fault.remedy)))?;
-        if let Some(known) = lock(&inner.others).get(name) {
-            return Ok(known.clone());
-        }
         let root = self.root(pool);
         let btrfs = Btrfs::at(&root).map_err(|found| OpError::Unsupported {
             what,
@@ -62,7 +59,6 @@ impl Manager {
             found,
         })?;
         btrfs.enable_quotas(&root)?;
-        lock(&inner.others).insert(name.clone(), btrfs.clone());
         Ok(btrfs)
     }
 
@@ -71,14 +67,26 @@ impl Manager {
         self.btrfs(self.pool_of(name).as_ref(), what)
     }
 
-    /// Has the link of a volume on another pool lead to it; what a link replaces is exchanged in
-    /// one step and then lies at `aside`.
-    pub(super) fn put_link(&self, name: &Name, to: &Path, aside: &Path) -> Result<(), OpError> {
-        let link = self.link(name);
-        if aside.symlink_metadata().is_err() {
-            std::os::unix::fs::symlink(to, aside).map_err(FsError::wrap("make the link", aside))?;
+    /// What is to take the place of a volume, and then what was there before.
+    pub(super) fn aside(&self, name: &Name) -> PathBuf {
+        self.inner().paths.data().join(format!(".switch-{name}"))
+    }
+
+    /// Removes what an earlier exchange left aside.
+    pub(super) fn empty_aside(&self, name: &Name) -> Result<(), OpError> {
+        let aside = self.aside(name);
+        if aside.is_symlink() {
+            return Ok(std::fs::remove_file(&aside).map_err(FsError::wrap("remove", &aside))?);
         }
-        self.exchange(aside, &link)
+        remove_tree(&aside)
+    }
+
+    /// Has the link of a volume on another pool lead to it; what it replaces lies aside then.
+    pub(super) fn put_link(&self, name: &Name, to: &Path) -> Result<(), OpError> {
+        let aside = self.aside(name);
+        self.empty_aside(name)?;
+        std::os::unix::fs::symlink(to, &aside).map_err(FsError::wrap("make the link", &aside))?;
+        self.exchange(&aside, &self.link(name))
     }
 
     /// Puts `new` in the place of `old`, which then lies at `new`; where there was none, moves it.

@@ -101,7 +101,12 @@ fn attempt(paths: &Paths, data: &Data) -> Result<Outcome, VolumeError> {
     lay_out(paths)?;
     remember(paths, &uuid, true)?;
     // Each has a report of its own, and keeps only its own volumes from service.
-    pool::mount_all(paths)?;
+    if let Err(error) = pool::mount_all(paths) {
+        notes.push(Fault::new(
+            format!("no other pool is mounted: {error}"),
+            "move the file away and adopt the pools again: lucid volume pool adopt",
+        ));
+    }
     Ok(Outcome::Mounted(Storage {
         mounted: Some(Mounted {
             diskseq: diskseq(Path::new("/sys"), &probe.path),
@@ -225,7 +230,8 @@ fn lay_out(paths: &Paths) -> Result<(), VolumeError> {
     let data = paths.data();
     for name in Role::ALL.map(Role::volume).into_iter().chain([SYSTEM]) {
         let path = data.join(name);
-        if !path.exists() {
+        // The volume may lie on another pool, which is not mounted yet.
+        if path.symlink_metadata().is_err() {
             let args = ["subvolume", "create", &path.to_string_lossy()];
             tool::run("btrfs", &args, None, BTRFS_LIMIT)?.success()?;
         }

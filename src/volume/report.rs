@@ -207,11 +207,9 @@ pub fn directory_of(paths: &Paths, name: &str) -> PathBuf {
 /// Pools that are to be there at this boot beside the data pool, by their reports: asking touches
 /// no disk.
 pub fn pools_of_boot(paths: &Paths) -> Vec<String> {
-    let reports = paths.pool_report("x");
-    let entries = reports.parent().map(std::fs::read_dir);
+    let entries = std::fs::read_dir(paths.pools());
     let mut names: Vec<_> = entries
         .into_iter()
-        .flatten()
         .flatten()
         .filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;

@@ -239,6 +239,7 @@ impl Manager {
             None => Ok(()),
         };
         unused()?;
+        self.is_plain(name)?;
         let _changing = self.changing()?;
         let kept = self.take(name, Origin::Replaced)?;
         let staging = format!(".rollback-{name}");

@@ -102,7 +102,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // Pools beside it that a failed test left.
-        let others = self.at.with_file_name("run/lucid/pools");
+        let others = self.at.with_file_name("run/lucid-pools");
         for entry in std::fs::read_dir(others).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
                 let _ = Command::new("umount").arg("-l").arg(entry.path()).output();

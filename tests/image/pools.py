@@ -50,7 +50,7 @@ def migration(bench, up):
         expect(found(board) == count, f"every one of {count} acknowledged keys is there")
         print(f"  {count} keys acknowledged meanwhile, all there", flush=True)
         where = board.run("readlink /data/mongodb /data/redis /data/elasticsearch").split()
-        expect(where == [f"/run/lucid/pools/ssd/{name}" for name in ("mongodb", "redis", "elasticsearch")], f"all lie on the disk: {where}")
+        expect(where == [f"/run/lucid-pools/ssd/{name}" for name in ("mongodb", "redis", "elasticsearch")], f"all lie on the disk: {where}")
         expect("own: reads" in board.run("lucid volume performance redis --for 1s"), "its performance is told")
         board.run("lucid volume pool trim")
         board.power_off()

@@ -10,7 +10,7 @@ use super::super::alerts::{clear, raise};
 use super::super::datastore::Command;
 use super::super::handle::{CommandError, Handle};
 use super::super::jobs::{Job, Progress};
-use super::{DAMAGED, DAMAGED_POOL};
+use super::{DAMAGED, damaged_pool};
 use crate::config::Role;
 use crate::status::{Alert, Severity};
 use crate::units::human_bytes;
@@ -129,10 +129,12 @@ impl Handle {
                 .verify(name, &mut told)
                 .map_err(|error| error.to_string())?;
             let id = format!("{DAMAGED}{name}");
+            let lies_on = volumes.info(name).ok().and_then(|info| info.entry.pool);
+            let of_pool = damaged_pool(lies_on.as_ref());
             let read = human_bytes(verdict.scrubbed_bytes);
             if verdict.uncorrectable == 0 {
                 clear(&hub, &id, name.as_str());
-                clear(&hub, DAMAGED_POOL, "pool");
+                clear(&hub, &of_pool, "pool");
                 return Ok(match verdict.corrected {
                     0 => format!("{read} read, all as written"),
                     corrected => format!(
@@ -149,7 +151,7 @@ impl Handle {
             let blocks = verdict.uncorrectable;
             let (id, message, action) = if files.is_empty() {
                 (
-                    DAMAGED_POOL.to_owned(),
+                    of_pool,
                     format!(
                         "{blocks} blocks of the pool are damaged, none of them in files of volume \
                          {name}"

@@ -33,7 +33,7 @@ impl Volumes {
                 .map(|info| format!("{prefix}{}", info.entry.name));
             clear_others(hub, prefix, &names.collect::<Vec<_>>());
         }
-        self.look_at_pool(hub);
+        self.look_at_pools(hub);
         self.look_at_devices(hub);
         all.iter().map(shown).collect()
     }
@@ -113,43 +113,54 @@ impl Volumes {
         );
     }
 
-    /// Opens and closes the alerts of what the pool as a whole lacks.
-    fn look_at_pool(&self, hub: &StatusHub) {
-        const SPACE: &str = "pool:space";
+    /// Opens and closes the alerts of what a pool as a whole lacks.
+    fn look_at_pools(&self, hub: &StatusHub) {
         let Ok(manager) = self.manager() else {
             return;
         };
         let mut open = Vec::new();
-        if let Some(space) = manager.pool_space() {
-            let found = if space.free < space.reserve {
-                Some(Severity::Critical)
-            } else {
-                severity(hub, SPACE, space.percent(), self.thresholds())
+        for pool in manager.pools() {
+            let (name, path) = match &pool {
+                None => ("data".to_owned(), self.paths.data()),
+                Some(pool) => (pool.to_string(), self.paths.pool(pool.as_str())),
             };
-            if let Some(severity) = found {
-                let message = format!(
-                    "the data pool is {} % full: {} are left of {}",
-                    space.percent(),
-                    human_bytes(space.free),
-                    human_bytes(space.total)
+            // Of a verification; only the next one takes it back.
+            open.push(super::damaged_pool(pool.as_ref()));
+            if let Some(space) = manager.pool_space(pool.as_ref()) {
+                let id = format!("pool:space:{name}");
+                let found = if space.free < space.reserve {
+                    Some(Severity::Critical)
+                } else {
+                    severity(hub, &id, space.percent(), self.thresholds())
+                };
+                if let Some(severity) = found {
+                    let message = format!(
+                        "pool {name} is {} % full: {} are left of {}",
+                        space.percent(),
+                        human_bytes(space.free),
+                        human_bytes(space.total)
+                    );
+                    let action =
+                        "delete snapshots or volumes that are not needed: lucid volume list";
+                    raise(hub, Alert::new(&id, severity, &name, message, action));
+                    open.push(id);
+                }
+            }
+            if let Some(message) = manager.metadata_fault(pool.as_ref()) {
+                let id = format!("pool:metadata:{name}");
+                let action = format!(
+                    "free whole chunks with `btrfs balance start -dusage=20 {}`, then delete what is \
+                     not needed",
+                    path.display()
                 );
-                let action = "delete snapshots or volumes that are not needed: lucid volume list";
-                raise(hub, Alert::new(SPACE, severity, "pool", message, action));
-                open.push(SPACE.to_owned());
+                let message = format!("pool {name}: {message}");
+                raise(
+                    hub,
+                    Alert::new(&id, Severity::Critical, &name, message, action),
+                );
+                open.push(id);
             }
         }
-        if let Some(message) = manager.metadata_fault() {
-            let id = "pool:metadata";
-            let action = "free whole chunks with `btrfs balance start -dusage=20 /data`, then \
-                          delete what is not needed";
-            raise(
-                hub,
-                Alert::new(id, Severity::Critical, "pool", message, action),
-            );
-            open.push(id.to_owned());
-        }
-        // Of a verification; only the next one takes it back.
-        open.push(super::DAMAGED_POOL.to_owned());
         clear_others(hub, "pool:", &open);
     }
 

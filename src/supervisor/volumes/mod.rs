@@ -18,14 +18,16 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Role, Volume as Settings};
 use crate::paths::Paths;
-use crate::volume::{Guard, Manager};
+use crate::volume::{Guard, Manager, Name};
 
 /// The alert of volumes that cannot be managed.
 const ALERT: &str = "volume:catalog";
 /// Alerts of volumes with damaged files begin so.
 const DAMAGED: &str = "volume:damaged:";
 /// The alert of a pool with damaged blocks in no file of the volume that was looked at.
-const DAMAGED_POOL: &str = "pool:damaged";
+fn damaged_pool(pool: Option<&Name>) -> String {
+    format!("pool:damaged:{}", pool.map_or("data", Name::as_str))
+}
 
 /// Commands that may wait for the disk at once.
 const THREADS: usize = 8;

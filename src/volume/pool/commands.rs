@@ -1,5 +1,6 @@
 //! What a person does with pools, as root and without a supervisor.
 
+use std::cell::Cell;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -212,13 +213,21 @@ fn ground(on: &Path) -> Result<Ground, OpError> {
     if !on.is_absolute() {
         return refuse(format!("{} is no absolute path", on.display()));
     }
-    if on.is_dir() {
+    let Ok(meta) = on.symlink_metadata() else {
+        return Ok(Ground::File(on.to_path_buf()));
+    };
+    if !meta.is_file() {
+        return refuse(format!("{} is no file", on.display()));
+    }
+    let path = std::fs::canonicalize(on).map_err(FsError::wrap("find", on))?;
+    if let Some(device) = mounting::loop_of(&path)? {
         return refuse(format!(
-            "{} is a directory; name a file in it",
-            on.display()
+            "{} is in use as {}; nothing of it is touched",
+            on.display(),
+            device.display()
         ));
     }
-    Ok(Ground::File(on.to_path_buf()))
+    Ok(Ground::File(path))
 }
 
 /// Makes a pool on a disk, a partition or a file, and mounts it. What holds anything is erased
@@ -233,7 +242,8 @@ pub fn create(
     size: Option<u64>,
     erase: Option<&Path>,
 ) -> Result<Entry, OpError> {
-    Registry::change(paths, |registry| {
+    let mounted = Cell::new(None);
+    let created = Registry::change(paths, |registry| {
         free_name(registry, name)?;
         let erase = erase == Some(on);
         let (node, file) = match ground(on)? {
@@ -242,6 +252,17 @@ pub fn create(
             }
             Ground::Device(path) => (path, None),
             Ground::File(path) => {
+                if let Some(known) = registry
+                    .pools
+                    .iter()
+                    .find(|p| p.file.as_deref() == Some(&path))
+                {
+                    return refuse(format!(
+                        "{} holds pool {}: lucid volume pool remove {1}",
+                        on.display(),
+                        known.name
+                    ));
+                }
                 make_file(&path, size, erase)?;
                 (path.clone(), Some(path))
             }
@@ -255,6 +276,7 @@ pub fn create(
                 exported: false,
             };
             mount_new(paths, &entry)?;
+            mounted.set(Some(entry.clone()));
             Ok(entry)
         });
         if made.is_err()
@@ -266,7 +288,32 @@ pub fn create(
         let entry = made?;
         registry.pools.push(entry.clone());
         Ok(entry)
-    })
+    });
+    take_back(paths, created, mounted.take())
+}
+
+/// What was mounted and could not be noted down is unmounted again.
+fn take_back(
+    paths: &Paths,
+    done: Result<Entry, OpError>,
+    mounted: Option<Entry>,
+) -> Result<Entry, OpError> {
+    if done.is_err()
+        && let Some(entry) = mounted
+        && let Err(error) = mounting::unmount(paths, &entry)
+    {
+        tracing::error!("{error}");
+    }
+    done
+}
+
+fn too_small(on: &Path, bytes: u64) -> String {
+    format!(
+        "{} has {}, a pool needs {}",
+        on.display(),
+        human_bytes(bytes),
+        human_bytes(plan::LEAST_BYTES)
+    )
 }
 
 fn make_file(path: &Path, size: Option<u64>, erase: bool) -> Result<(), OpError> {
@@ -284,6 +331,9 @@ fn make_file(path: &Path, size: Option<u64>, erase: bool) -> Result<(), OpError>
             path.display()
         ));
     };
+    if size < plan::LEAST_BYTES {
+        return refuse(too_small(path, size));
+    }
     let dir = path.parent().unwrap_or(Path::new("/"));
     let space = space_of(dir)?;
     if size > space.free {
@@ -328,12 +378,7 @@ fn format(
         ));
     }
     if probe.bytes < plan::LEAST_BYTES {
-        return refuse(format!(
-            "{} has {}, a pool needs {}",
-            on.display(),
-            human_bytes(probe.bytes),
-            human_bytes(plan::LEAST_BYTES)
-        ));
+        return refuse(too_small(on, probe.bytes));
     }
     let device = node.to_string_lossy();
     if probe.content != Content::Nothing {
@@ -386,7 +431,8 @@ fn mount_new(paths: &Paths, entry: &Entry) -> Result<(), OpError> {
 /// # Errors
 /// [`OpError`]; nothing was changed then.
 pub fn adopt(paths: &Paths, name: &Name, on: &Path) -> Result<Entry, OpError> {
-    Registry::change(paths, |registry| {
+    let mounted = Cell::new(None);
+    let adopted = Registry::change(paths, |registry| {
         let (node, file) = match ground(on)? {
             Ground::Device(path) => (path, None),
             Ground::File(path) => (path.clone(), Some(path)),
@@ -438,8 +484,10 @@ pub fn adopt(paths: &Paths, name: &Name, on: &Path) -> Result<Entry, OpError> {
             entry
         };
         mount_new(paths, &entry)?;
+        mounted.set(Some(entry.clone()));
         Ok(entry)
-    })
+    });
+    take_back(paths, adopted, mounted.take())
 }
 
 /// Lets a pool fill what it lies on; a file grows to `size` first. Answers its space.

@@ -1,5 +1,5 @@
 //! Pools beside the one that holds the appliance's own files: each a btrfs file system on a disk, a
-//! partition or a file, known by its UUID and mounted under `run/lucid/pools`. Volumes come to lie
+//! partition or a file, known by its UUID and mounted under `run/lucid-pools`. Volumes come to lie
 //! on them by being made there or migrated.
 //!
 //! Pools are changed by a program of its own, as root ([`commands`]): the supervisor may neither

@@ -1,4 +1,4 @@
-//! Mounting pools under `run/lucid/pools`, and giving them back.
+//! Mounting pools under `run/lucid-pools`, and giving them back.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::super::medium::Medium;
 use super::super::report::{Fault, Guard, Mounted, Storage, diskseq};
-use super::super::{VolumeError, device, mounts, tool};
-use super::registry::{Entry, Registry};
+use super::super::{VolumeError, btrfs, device, mounts, tool};
+use super::registry::{self, Entry, Registry};
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
 
@@ -25,28 +25,27 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// [`FsError`] where the list of pools cannot be read or a report not be written.
 pub fn mount_all(paths: &Paths) -> Result<(), FsError> {
     let began = Instant::now();
-    for pool in Registry::load(paths)?.pools {
-        if pool.exported {
-            continue;
+    for known in Registry::load(paths)?.pools {
+        loop {
+            // Whoever exports it meanwhile is waited for, and believed.
+            let lock = registry::lock(&paths.run())?;
+            let pools = Registry::load(paths)?.pools;
+            let pool = pools.into_iter().find(|pool| pool.uuid == known.uuid);
+            let Some(pool) = pool.filter(|pool| !pool.exported) else {
+                break;
+            };
+            let (mounted, faults) = match mount(paths, &pool) {
+                Ok(mounted) => (Some(mounted), Vec::new()),
+                Err(Refusal::Missing(_)) if began.elapsed() < WAIT => {
+                    drop(lock);
+                    tool::pause(POLL);
+                    continue;
+                }
+                Err(refusal) => (None, vec![refusal.fault(&pool)]),
+            };
+            Storage { mounted, faults }.write(&paths.pool_report(pool.name.as_str()))?;
+            break;
         }
-        let storage = loop {
-            match mount(paths, &pool) {
-                Ok(mounted) => {
-                    break Storage {
-                        mounted: Some(mounted),
-                        faults: Vec::new(),
-                    };
-                }
-                Err(Refusal::Missing(_)) if began.elapsed() < WAIT => tool::pause(POLL),
-                Err(refusal) => {
-                    break Storage {
-                        mounted: None,
-                        faults: vec![refusal.fault(&pool)],
-                    };
-                }
-            }
-        };
-        storage.write(&paths.pool_report(pool.name.as_str()))?;
     }
     Ok(())
 }
@@ -68,6 +67,8 @@ pub fn check(paths: &Paths) -> Result<(), Fault> {
 pub(super) enum Refusal {
     /// No device has it.
     Missing(String),
+    /// Something else is mounted in its place.
+    Taken(PathBuf),
     /// Several have: which one is meant?
     Twice(Vec<PathBuf>),
     /// A step failed.
@@ -109,6 +110,13 @@ impl Refusal {
                      lucid volume pool mount",
                 )
             }
+            Self::Taken(target) => Fault::new(
+                format!(
+                    "pool {name} is not mounted: something else is mounted at {}",
+                    target.display()
+                ),
+                format!("umount {}, then: lucid volume pool mount", target.display()),
+            ),
             Self::Failed(error) => Fault::new(
                 format!("pool {name} cannot be mounted: {error}"),
                 "see `journalctl -k`, then: lucid volume pool mount",
@@ -134,7 +142,10 @@ pub(super) fn mount(paths: &Paths, pool: &Entry) -> Result<Mounted, Refusal> {
     if let Some(source) =
         mounts::topmost(&now, &target).and_then(|mount| mount.mount_source.clone())
     {
-        return Ok(mounted(Path::new(&source)));
+        return match btrfs::uuid_of(&target) {
+            Some(uuid) if uuid == pool.uuid => Ok(mounted(Path::new(&source))),
+            _ => Err(Refusal::Taken(target)),
+        };
     }
     if let Some(file) = &pool.file {
         attach(file)?;

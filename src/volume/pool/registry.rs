@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::error::OpError;
 use super::super::name::Name;
+use super::super::reserve;
 use crate::fsx::{self, FsError};
 use crate::paths::Paths;
 
@@ -70,13 +71,13 @@ impl Registry {
             .map_err(std::io::Error::other)
             .map_err(FsError::wrap("write", &path))?;
         fsx::create_dir(&paths.system(), 0o755)?;
-        fsx::write_atomic(&path, &text, 0o644)?;
+        reserve::with(paths, || fsx::write_atomic(&path, &text, 0o644))?;
         Ok(result)
     }
 }
 
 /// Held while a program changes pools.
-fn lock(run: &Path) -> Result<File, FsError> {
+pub(super) fn lock(run: &Path) -> Result<File, FsError> {
     fsx::create_dir(run, 0o755)?;
     let path = run.join("pools.lock");
     let file = File::create(&path).map_err(FsError::wrap("open", &path))?;
