@@ -83,9 +83,9 @@ impl Manager {
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
         let (source, target) = (Side::new(source, name), Side::new(target, name));
         let last = rounds::common(&source, &target);
-        let least = entry.quota.unwrap_or(0).max(used);
+        let wanted = entry.quota.unwrap_or(0).max(used);
         let missing = if last.is_some() { 0 } else { used };
-        if least > space.total.saturating_sub(space.reserve)
+        if wanted > space.total.saturating_sub(space.reserve)
             || missing > space.free.saturating_sub(space.reserve)
         {
             return Err(OpError::Refused(format!(

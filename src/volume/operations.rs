@@ -128,11 +128,11 @@ impl Manager {
         .save(&self.inner().paths)?;
         let made = self.make(name, &path, quota, btrfs.is_ok());
         let made = made.and_then(|()| {
-            if pool.is_some() {
-                if let Err(error) = self.put_link(name, &path) {
-                    unmake(&path);
-                    return Err(error);
-                }
+            if pool.is_some()
+                && let Err(error) = self.put_link(name, &path)
+            {
+                unmake(&path);
+                return Err(error);
             }
             let listed = self.change(|catalog| {
                 catalog.volumes.push(Entry {
