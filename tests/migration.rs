@@ -19,6 +19,7 @@ use common::{Appliance, Options};
 use lucid::units::{GIB, MIB};
 use mongodb::bson::{Document, doc};
 
+const SOON: Duration = Duration::from_secs(60);
 /// Longest time without an acknowledged write that is still seconds, on a loaded machine.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -180,7 +181,7 @@ fn datastores_move_to_another_device_under_load_and_lose_nothing() {
     appliance.wait_state("ready");
     let target = data.paths().pool("ssd");
     common::pool::run("umount", &["-l", target.to_str().unwrap()]);
-    let status = appliance.wait("the pool is missed", Duration::from_secs(60), |status| {
+    let status = appliance.wait("the pool is missed", SOON, |status| {
         let alerts = status["alerts"].to_string();
         alerts.contains("pool-missing:ssd") && status["datastores"][0]["state"] == "blocked"
     });
@@ -192,6 +193,19 @@ fn datastores_move_to_another_device_under_load_and_lose_nothing() {
         "{status}"
     );
     said(&appliance, &["volume", "pool", "mount"]);
+    appliance.wait_state("ready");
+
+    // As a disk that fails makes it.
+    let remount = |options: &str| {
+        common::pool::run("mount", &["-o", options, target.to_str().unwrap()]);
+    };
+    remount("remount,ro");
+    let status = appliance.wait("the pool cannot be written", SOON, |status| {
+        status["datastores"][0]["state"] == "blocked"
+    });
+    let reason = status["datastores"][0]["reason"].to_string();
+    assert!(reason.contains("went read-only after errors"), "{status}");
+    remount("remount,rw");
     appliance.wait_state("ready");
     appliance.stop();
     said(&appliance, &["volume", "pool", "export", "ssd"]);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxFlags};
 
 use super::error::OpError;
 use crate::fsx::FsError;
@@ -52,13 +52,25 @@ pub(super) enum Next {
     Enough,
 }
 
-fn open_dir(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+/// The mount that an open directory belongs to.
+fn mount_of(dir: &OwnedFd) -> rustix::io::Result<u64> {
+    let stat = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(stat.stx_mnt_id)
+}
+
+/// Opens a directory below `root`, one name after the other, none of them a link. (`openat2` does
+/// this at once, and is not there under `RestrictSUIDSGID=` of systemd.exec(5).)
+fn open_dir(root: &OwnedFd, mount: u64, path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if path.as_os_str().is_empty() {
-        return rustix::fs::openat(root, ".", flags, Mode::empty());
+    let mut dir = rustix::fs::openat(root, c".", flags, Mode::empty())?;
+    for name in path {
+        dir = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
     }
-    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), within)
+    if mount_of(&dir)? == mount {
+        Ok(dir)
+    } else {
+        Err(rustix::io::Errno::XDEV)
+    }
 }
 
 /// Shows every entry below `root` to `visit`, a directory before what it holds. Answers paths
@@ -73,11 +85,12 @@ pub(super) fn walk(
     let failed = |errno: rustix::io::Errno| FsError::wrap("read", root)(errno.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::open(root, flags, Mode::empty()).map_err(failed)?;
+    let mount = mount_of(&top).map_err(failed)?;
     let mut unreadable = Vec::new();
     // Directories to come, instead of a recursion that a deep tree could exhaust.
     let mut open = vec![PathBuf::new()];
     while let Some(at) = open.pop() {
-        let (dir, entries) = match open_dir(&top, &at).and_then(|dir| {
+        let (dir, entries) = match open_dir(&top, mount, &at).and_then(|dir| {
             let entries = Dir::read_from(&dir)?;
             Ok((dir, entries))
         }) {
