@@ -304,6 +304,10 @@ fn a_migration_that_is_cut_off_leaves_the_volume_and_goes_on_later() {
     assert!(ended.unwrap_err().to_string().contains("on request"));
     drop(first);
     assert!(path.join("a").exists() && !path.is_symlink());
+    let arrived = data.paths().pool("ssd").join(".migrate-blocks");
+    assert!(arrived.exists());
+    manager.give_up_migration(&name("blocks")).unwrap();
+    assert!(!arrived.exists() && !data.data().join(".migrate-blocks").exists());
 
     // The next attempt ends after the first round, the one after that sends what changed alone.
     let mut second = manager.migrate(&name("blocks"), &name("ssd")).unwrap();
@@ -540,4 +544,69 @@ fn an_archive_follows_no_link_and_lies_only_where_it_stays() {
         assert!(told.contains(part), "{told}");
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_volume_that_a_cut_off_migration_closed_is_opened_again_when_its_pool_is_back() {
+    let (data, device, manager) = two_pools();
+    filled(&manager);
+    moved(&manager, "ssd").unwrap();
+    drop(manager);
+    let target = data.paths().pool("ssd");
+    let path = target.join("blocks");
+    // A power cut during the way back, and a start at which the disk is late.
+    run(
+        "btrfs",
+        &[
+            "property",
+            "set",
+            "-ts",
+            path.to_str().unwrap(),
+            "ro",
+            "true",
+        ],
+    );
+    let intent = data.data().join("system/volume-intent.json");
+    let switch = r#"{"op": "switch", "name": "blocks", "from": "ssd", "to": null}"#;
+    std::fs::write(&intent, switch).unwrap();
+    run("umount", &[target.to_str().unwrap()]);
+    let manager = open(&data);
+    assert!(!intent.exists());
+    done(&data, &["mount"]);
+    assert!(std::fs::write(path.join("x"), "x").is_err());
+    manager.tend();
+    std::fs::write(path.join("x"), "x").unwrap();
+    manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
+    drop(device);
+}
+
+#[test]
+fn snapshots_that_belong_to_nobody_here_are_neither_removed_nor_left_behind() {
+    let (data, _device, manager) = two_pools();
+    let path = filled(&manager);
+    // Of another life of the disk.
+    let foreign = data.paths().pool("ssd").join("snapshots/blocks/kept");
+    std::fs::create_dir_all(&foreign).unwrap();
+    let told = moved(&manager, "ssd").unwrap_err();
+    assert!(told.contains("snapshots/blocks"), "{told}");
+    manager.give_up_migration(&name("blocks")).unwrap();
+    assert!(foreign.exists());
+    std::fs::remove_dir(&foreign).unwrap();
+    // Made by hand among those of the volume.
+    manager.snapshot(&name("blocks"), Origin::Manual).unwrap();
+    let own = data.data().join("snapshots/blocks/before-upgrade");
+    let args = [
+        "subvolume",
+        "snapshot",
+        path.to_str().unwrap(),
+        own.to_str().unwrap(),
+    ];
+    run("btrfs", &args);
+    let told = moved(&manager, "ssd").unwrap_err();
+    assert!(told.contains("before-upgrade"), "{told}");
+    run("btrfs", &["subvolume", "delete", own.to_str().unwrap()]);
+    moved(&manager, "ssd").unwrap();
+    manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
 }

@@ -35,7 +35,10 @@ pub(super) fn router() -> Router<App> {
         .route("/volumes/{name}/backup", post(backup))
         .route("/volumes/{name}/restore", post(restore))
         .route("/volumes/{name}/verify", post(verify))
-        .route("/volumes/{name}/migrate", post(migrate))
+        .route(
+            "/volumes/{name}/migrate",
+            post(migrate).delete(give_up_migration),
+        )
         .route("/volumes/{name}/defragment", post(defragment))
         .route("/jobs", get(jobs))
         .route("/jobs/{id}", get(job))
@@ -298,6 +301,17 @@ async fn migrate(
 ) -> Result<(StatusCode, Json<Job>), Failure> {
     let job = handle.migrate(named(&name)?, named(&request.to)?).await?;
     Ok((StatusCode::ACCEPTED, Json(job)))
+}
+
+async fn give_up_migration(
+    State(handle): State<Handle>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<StatusCode, Failure> {
+    let name = named(&name)?;
+    handle
+        .with_volumes(move |volumes| volumes.give_up_migration(&name))
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn verify(

@@ -424,8 +424,11 @@ pub(super) enum VolumeCommand {
         /// Volume
         name: Name,
         /// Pool, as `pool list` shows it
-        #[arg(long, value_name = "POOL")]
-        to: Name,
+        #[arg(long, value_name = "POOL", required_unless_present = "give_up")]
+        to: Option<Name>,
+        /// Remove what a migration that was cut off has copied
+        #[arg(long, conflicts_with = "to")]
+        give_up: bool,
         /// Do not wait for its end
         #[arg(long)]
         background: bool,

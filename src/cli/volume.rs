@@ -114,7 +114,11 @@ pub(super) async fn run(
     let answer = client.request(method, &path, body.as_ref()).await?;
     if let VolumeCommand::Verify { background, .. }
     | VolumeCommand::Defragment { background, .. }
-    | VolumeCommand::Migrate { background, .. }
+    | VolumeCommand::Migrate {
+        background,
+        give_up: false,
+        ..
+    }
     | VolumeCommand::Backup { background, .. }
     | VolumeCommand::Restore { background, .. } = &command
     {
@@ -165,6 +169,11 @@ pub(super) async fn run(
         VolumeCommand::Snapshot {
             command: SnapshotCommand::Delete { name, snapshot },
         } => out.line(&format!("snapshot {snapshot} of volume {name} is deleted"))?,
+        VolumeCommand::Migrate { name, .. } => {
+            out.line(&format!(
+                "volume {name} stays where it is; what was copied is removed"
+            ))?;
+        }
         VolumeCommand::Performance { .. } => {
             for line in performance(&answer) {
                 out.line(&line)?;
@@ -248,7 +257,11 @@ fn request(command: &VolumeCommand) -> (Method, String, Option<Value>) {
             json!({ "file": absolute(from), "confirm": confirm }),
         ),
         VolumeCommand::Migrate { name, to, .. } => {
-            post(format!("/volumes/{name}/migrate"), json!({ "to": to }))
+            let path = format!("/volumes/{name}/migrate");
+            match to {
+                Some(to) => post(path, json!({ "to": to })),
+                None => (Method::DELETE, path, None),
+            }
         }
         VolumeCommand::Defragment { name, unshare, .. } => (
             Method::POST,

@@ -175,16 +175,25 @@ impl Manager {
         }
         let file = &dir.join(file.file_name().unwrap_or_default());
         self.is_plain(name)?;
+        // Whoever makes it first has the name.
+        let beside = description(file);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(FsError::wrap("make", &beside))?;
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
         let root = self.root_of(name);
         let frozen = root.join(format!(".backup-{name}"));
-        remove_tree(&frozen)?;
-        Btrfs::snapshot(&self.path(name), &frozen, true)?;
         let partial = file.with_file_name(format!(
             ".{}.partial",
             file.file_name().unwrap_or_default().to_string_lossy()
         ));
-        let made = write(&frozen, &partial, go_on).and_then(|(archive_bytes, sha256)| {
+        let made = remove_tree(&frozen)
+            .and_then(|()| Ok(Btrfs::snapshot(&self.path(name), &frozen, true)?))
+            .and_then(|()| write(&frozen, &partial, go_on));
+        let made = made.and_then(|(archive_bytes, sha256)| {
             let archive = Archive {
                 volume: name.clone(),
                 kind: entry.kind,

@@ -191,6 +191,28 @@ impl Btrfs {
     }
 }
 
+mod ioctl {
+    #![allow(unsafe_code, missing_docs)]
+    // `BTRFS_IOC_SUBVOL_GETFLAGS` (linux/btrfs.h).
+    nix::ioctl_read!(subvol_getflags, 0x94, 25, u64);
+}
+
+/// `BTRFS_SUBVOL_RDONLY` (linux/btrfs.h).
+const READ_ONLY: u64 = 1 << 1;
+
+/// Whether `path` is a read-only subvolume.
+pub(super) fn is_read_only(path: &Path) -> bool {
+    use std::os::fd::AsRawFd;
+    let Ok(dir) = std::fs::File::open(path) else {
+        return false;
+    };
+    let mut flags = 0_u64;
+    // SAFETY: the kernel writes one u64 into `flags`, and `dir` is open for the whole call.
+    #[allow(unsafe_code)]
+    let told = unsafe { ioctl::subvol_getflags(dir.as_raw_fd(), &raw mut flags) };
+    told.is_ok() && is_subvolume(path) && flags & READ_ONLY != 0
+}
+
 /// Whether `path` is the root of a subvolume of btrfs.
 pub(super) fn is_subvolume(path: &Path) -> bool {
     let magic = statfs(path).map(|stat| stat.filesystem_type());

@@ -68,21 +68,45 @@ pub(super) fn probe(path: &Path) -> Result<Probe, VolumeError> {
     })
 }
 
-/// Devices with the file system `uuid`; more than one where a copy is attached.
+/// Where btrfs has its superblock, and in it what it is and which (btrfs-man5, "On-disk format").
+const SUPERBLOCK: u64 = 64 * 1024;
+const FSID_AT: usize = 0x20;
+const MAGIC_AT: usize = 0x40;
+const MAGIC: &[u8] = b"_BHRfS_M";
+
+/// Devices with the file system `uuid`; more than one where a copy is attached. Each device that
+/// the kernel has is read: a search by blkid(8) was seen to miss some while others came and went.
 pub(super) fn holders(uuid: &str) -> Result<Vec<PathBuf>, VolumeError> {
-    let token = format!("UUID={uuid}");
-    // Its cache may tell of a disk that is gone.
-    let args = ["-c", "/dev/null", "-o", "device", "-t", &token];
-    let answer = tool::run("blkid", &args, None, LIMIT)?;
-    match answer.code {
-        0 => Ok(answer
-            .stdout
-            .lines()
-            .map(|line| PathBuf::from(line.trim()))
-            .collect()),
-        NOTHING => Ok(Vec::new()),
-        _ => Err(answer.failed()),
-    }
+    let wanted: String = uuid.chars().filter(|c| *c != '-').collect();
+    let class = Path::new("/sys/class/block");
+    let entries = std::fs::read_dir(class).map_err(FsError::wrap("read", class))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(Path::new("/dev").join(entry.ok()?.file_name())))
+        .filter(|device| fsid(device).is_some_and(|fsid| fsid == wanted))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The identity of the btrfs on a device, in hexadecimal.
+fn fsid(device: &Path) -> Option<String> {
+    use std::fmt::Write;
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    // A drive without a medium is not waited for.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(device)
+        .ok()?;
+    let mut block = [0_u8; MAGIC_AT + 8];
+    file.read_exact_at(&mut block, SUPERBLOCK).ok()?;
+    (&block[MAGIC_AT..] == MAGIC).then(|| {
+        let bytes = &block[FSID_AT..FSID_AT + 16];
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    })
 }
 
 /// The pairs that `blkid -o export` prints.

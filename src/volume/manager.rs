@@ -107,6 +107,7 @@ impl Manager {
         }
         manager.recover()?;
         reserve::keep(paths);
+        manager.heal();
         manager.adopt()?;
         manager.enforce()?;
         drop(changing);
@@ -180,6 +181,29 @@ impl Manager {
         let changing = lock(&CHANGING);
         self.recover()?;
         Ok(changing)
+    }
+
+    /// Takes up what was cut off, and lets people write to volumes that a migration closed and
+    /// could not open again, because their pool was away.
+    pub fn tend(&self) {
+        match self.changing() {
+            Ok(_changing) => self.heal(),
+            Err(error) => tracing::error!("{error}; it is tried again"),
+        }
+    }
+
+    /// Only while nobody moves a volume, which is read-only for that.
+    fn heal(&self) {
+        for entry in self.entries() {
+            let path = self.path(&entry.name);
+            let there = self.btrfs(entry.pool.as_ref(), "a volume").is_ok();
+            if there
+                && btrfs::is_read_only(&path)
+                && let Err(error) = Btrfs::set_read_only(&path, false)
+            {
+                tracing::error!("{error}; volume {} cannot be written", entry.name);
+            }
+        }
     }
 
     /// An operation that a power cut or a crash ended is finished or undone.
@@ -319,7 +343,7 @@ impl Manager {
 
 /// Whether nothing is in a directory; one that is not there holds nothing, of one that cannot be
 /// read nobody knows.
-fn is_empty(path: &Path) -> bool {
+pub(super) fn is_empty(path: &Path) -> bool {
     match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,

@@ -14,13 +14,11 @@ use super::look::{Info, space_of};
 use super::manager::{Claim, Manager, clear_up, remove_tree};
 use super::name::Name;
 use super::pool::{MAIN, Registry};
-use super::rounds::{self, Side};
+use super::rounds::{self, Side, remove as remove_rounds};
 use super::snapshots::{directory, make_directory, remove_snapshots};
 use super::transfer::{self, GoOn};
 use crate::fsx::{self, FsError};
 use crate::units::{MIB, human_bytes};
-
-pub(super) use rounds::remove as remove_rounds;
 
 /// Rounds end when one took less than this, or after so many.
 const SHORT: Duration = Duration::from_secs(3);
@@ -71,17 +69,31 @@ impl Manager {
         let (source, target) = (self.root(from.as_ref()), self.root(to.as_ref()));
         let place = target.join(name.as_str());
         // On the pool of the catalog the link to the volume is in its place.
-        let foreign = place
+        let there = place
             .symlink_metadata()
             .is_ok_and(|meta| !meta.is_symlink());
-        if foreign {
+        let (from_side, to_side) = (
+            Side::new(source.clone(), name),
+            Side::new(target.clone(), name),
+        );
+        if there && rounds::are_one(&from_side, &to_side) {
+            // The copy of an attempt that ended just before it took its place.
+            remove_tree(&place)?;
+        } else if there {
             return Err(OpError::Foreign {
                 path: place.display().to_string(),
             });
         }
         let space = space_of(&target)?;
         let used = self.usage(name).map_or(0, |usage| usage.referenced);
-        let (source, target) = (Side::new(source, name), Side::new(target, name));
+        let (source, target) = (from_side, to_side);
+        self.has_only_snapshots(name)?;
+        let others = std::fs::read_dir(directory(target.root(), name));
+        if !target.is_begun() && others.is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(OpError::Foreign {
+                path: directory(target.root(), name).display().to_string(),
+            });
+        }
         let last = rounds::common(&source, &target);
         let wanted = entry.quota.unwrap_or(0).max(used);
         let missing = if last.is_some() { 0 } else { used };
@@ -100,9 +112,9 @@ impl Manager {
             )));
         }
         if last.is_none() {
-            rounds::begin(&source, &target)?;
-            // Of an attempt that was given up: the volume does not lie there.
+            // Of an attempt that was cut off: the volume does not lie there.
             remove_snapshots(target.root(), name)?;
+            rounds::begin(&source, &target)?;
         }
         Ok(Migration {
             manager: self.clone(),
@@ -296,7 +308,11 @@ impl Migration {
             .and_then(|()| self.round(go_on))
             .and_then(|()| self.compare(self.last.unwrap_or_default(), self.compared, go_on))
             .and_then(|()| self.take_the_place());
-        let switched = manager.recover_switch(&self.switch)?;
+        let recovered = manager.recover_switch(&self.switch);
+        if let (Err(error), Err(_)) = (&done, &recovered) {
+            tracing::error!("{error}");
+        }
+        let switched = recovered?;
         manager.done();
         done?;
         if !switched {
@@ -351,7 +367,7 @@ impl Manager {
             self.forget(name);
         } else {
             let former = source.join(name.as_str());
-            // A pool that is away cannot be written to either; it is asked again when it is back.
+            // Of a pool that is away, when it is back ([`Manager::tend`]).
             if is_subvolume(&former) {
                 Btrfs::set_read_only(&former, false)?;
             }

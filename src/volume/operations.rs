@@ -1,17 +1,17 @@
 //! Making, removing and limiting volumes.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::btrfs::Btrfs;
 use super::catalog::{Entry, Intent};
 use super::error::OpError;
 use super::look::{Info, space_of};
-use super::manager::{Manager, clear_up, clear_up_link, of_role, remove_tree};
-use super::migrate::remove_rounds;
+use super::manager::{Manager, clear_up, clear_up_link, is_empty, of_role, remove_tree};
 use super::name::{Kind, Name};
 use super::pool::{MAIN, Registry};
 use super::report::pools_of_boot;
+use super::rounds::{Side, remove as remove_rounds};
 use super::snapshots::remove_snapshots;
 use crate::config::Role;
 use crate::fsx::{self, FsError};
@@ -258,18 +258,53 @@ impl Manager {
         Ok(())
     }
 
+    /// Roots of all pools that are there.
+    fn roots(&self) -> Vec<PathBuf> {
+        let paths = &self.inner().paths;
+        let others = pools_of_boot(paths);
+        let others = others.iter().map(|pool| paths.pool(pool));
+        std::iter::once(paths.data()).chain(others).collect()
+    }
+
+    /// Gives up a migration that was cut off: what it copied is removed from every pool.
+    ///
+    /// # Errors
+    /// [`OpError`]; the volume itself stays as it is in any case.
+    pub fn give_up_migration(&self, name: &Name) -> Result<(), OpError> {
+        let _claim = self.claim(name, "migrate")?;
+        self.entry(name)?;
+        // A switch that was cut off decides first on which side the volume is.
+        let _changing = self.changing()?;
+        for root in self.roots() {
+            self.forget_migration(&root, name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a migration keeps on the pool at `root`: nothing where none was begun.
+    fn forget_migration(&self, root: &Path, name: &Name) -> Result<(), OpError> {
+        let begun = Side::new(root.to_path_buf(), name).is_begun();
+        // Snapshots of a volume that lies here are its own.
+        let place = root.join(name.as_str());
+        let lies_here = place
+            .symlink_metadata()
+            .is_ok_and(|meta| !meta.is_symlink());
+        if begun && !lies_here && root != self.root_of(name) {
+            remove_snapshots(root, name)?;
+        }
+        if begun {
+            remove_rounds(root, name)?;
+        }
+        Ok(())
+    }
+
     /// What operations that were cut off have left of a volume, on every pool that is there.
     fn clear_leftovers(&self, name: &Name) {
-        let paths = &self.inner().paths;
-        let pools = pools_of_boot(paths);
-        let roots = pools.iter().map(|pool| paths.pool(pool));
-        for root in std::iter::once(paths.data()).chain(roots) {
+        for root in self.roots() {
             for what in ["backup", "restore"] {
                 clear_up(&root.join(format!(".{what}-{name}")));
             }
-            if let Err(error) =
-                remove_rounds(&root, name).and_then(|()| remove_snapshots(&root, name))
-            {
+            if let Err(error) = self.forget_migration(&root, name) {
                 tracing::error!("{error}; space of the deleted volume {name} stays in use");
             }
         }
@@ -286,6 +321,16 @@ impl Manager {
              them first",
             inner.join(", ")
         )))
+    }
+
+    /// Takes back a volume that was just made, when nothing was put into it.
+    pub fn unmake_empty(&self, name: &Name) {
+        if !is_empty(&self.path(name)) {
+            return;
+        }
+        if let Err(error) = self.delete(name, Some(name.as_str())) {
+            tracing::error!("{error}; volume {name} is empty: delete it");
+        }
     }
 
     /// The intent is carried out. One that cannot be removed is cleared up by the next operation,

@@ -58,6 +58,11 @@ impl Side {
         self.note_of(what).exists() && transfer::is_whole(path)
     }
 
+    /// Whether a migration has begun here.
+    pub(super) fn is_begun(&self) -> bool {
+        self.session().is_some()
+    }
+
     fn session(&self) -> Option<String> {
         fsx::read_value(&self.dir.join(SESSION)).ok()
     }
@@ -72,10 +77,15 @@ impl Side {
     }
 }
 
+/// Whether both sides belong to one attempt.
+pub(super) fn are_one(source: &Side, target: &Side) -> bool {
+    let session = source.session();
+    session.is_some() && session == target.session()
+}
+
 /// The last round that is whole on both sides of one attempt.
 pub(super) fn common(source: &Side, target: &Side) -> Option<u32> {
-    let session = source.session()?;
-    if target.session()? != session {
+    if !are_one(source, target) {
         return None;
     }
     let whole = |number: &u32| {

@@ -157,6 +157,24 @@ impl Manager {
         Ok(found)
     }
 
+    /// That nothing else lies among the snapshots of a volume: nobody would copy it.
+    pub(super) fn has_only_snapshots(&self, name: &Name) -> Result<(), OpError> {
+        let dir = self.snapshot_dir(name);
+        let known = self.snapshots(name)?;
+        let mut entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        let other = entries.find(|entry| {
+            !known
+                .iter()
+                .any(|snapshot| entry.file_name() == *snapshot.id)
+        });
+        match other {
+            Some(other) => Err(OpError::Foreign {
+                path: other.path().display().to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// One snapshot.
     ///
     /// # Errors
@@ -178,6 +196,8 @@ impl Manager {
         self.btrfs_of(name, "a snapshot")?;
         self.entry(name)?;
         let _claim = self.claim(name, "snapshot")?;
+        // A switch that was cut off decides first where the volume is.
+        let _changing = self.changing()?;
         self.take(name, origin)
     }
 

@@ -7,16 +7,14 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::fs::FileType;
 
 use super::error::OpError;
 use super::tree::{self, Found, Next};
-use super::{VolumeError, extents, tool};
+use super::{VolumeError, btrfs, extents};
 use crate::fsx::FsError;
 
-const LIMIT: Duration = Duration::from_secs(60);
 const CHUNK: usize = 1 << 18;
 /// The longest last words that are kept.
 const MAX_WORDS: u64 = 4096;
@@ -94,14 +92,7 @@ fn words(child: &mut Child) -> std::thread::JoinHandle<String> {
 
 /// Whether a subvolume arrived whole: the receiver makes it read-only as its last act.
 pub(super) fn is_whole(path: &Path) -> bool {
-    let path = path.to_string_lossy();
-    let answer = tool::run(
-        "btrfs",
-        &["property", "get", "-ts", &path, "ro"],
-        None,
-        LIMIT,
-    );
-    answer.is_ok_and(|answer| answer.code == 0 && answer.stdout.trim() == "ro=true")
+    btrfs::is_read_only(path)
 }
 
 /// Sends the read-only subvolume `from` into the directory `into` of another pool, where it gets

@@ -25,7 +25,7 @@ impl Actor {
         was_ready: bool,
     ) -> Option<Outcome> {
         match command {
-            Some(Command::Start) => None,
+            Some(Command::Start | Command::Release) => None,
             Some(Command::Stop) => Some(Outcome::Stop(Wanted::Stopped)),
             Some(Command::Hold(answer)) => Some(Outcome::Stop(Wanted::Held(answer))),
             Some(Command::Restart) => {

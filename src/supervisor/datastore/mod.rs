@@ -48,6 +48,8 @@ pub(super) enum Command {
     /// Stop until told to start; unlike a stop by a person, forgotten by the next supervisor. The
     /// answer comes when nothing runs any more.
     Hold(oneshot::Sender<()>),
+    /// The end of a hold: start, unless a person wants it stopped.
+    Release,
     /// Bring what the engine holds back to the disk.
     Quiesce(oneshot::Sender<Result<(), String>>),
 }
@@ -234,8 +236,11 @@ impl Actor {
                         self.restarts.reset();
                         return Step::Prepare;
                     }
-                    Some(Command::Stop) => {}
+                    Some(Command::Stop) => self.registry.set_stopped(self.role, true),
                     Some(Command::Hold(answer)) => { let _ = answer.send(()); }
+                    // Whoever stopped it before or meanwhile wants it stopped.
+                    Some(Command::Release) if self.registry.is_stopped(self.role) => {}
+                    Some(Command::Release) => return Step::Prepare,
                     Some(Command::Reconfigure(plan)) => self.take_plan(plan),
                     Some(Command::Rotate(answer)) => self.rotate_stopped(answer).await,
                     // It holds nothing back.
@@ -313,6 +318,7 @@ impl Actor {
                         let _ = answer.send(());
                         return Step::Stopped;
                     }
+                    Some(Command::Release) => {}
                     Some(Command::Reconfigure(plan)) => {
                         self.take_plan(plan);
                         return Step::Prepare;

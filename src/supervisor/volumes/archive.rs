@@ -76,17 +76,24 @@ impl Handle {
         });
         let made = made.await?;
         let (handle, runtime) = (self.clone(), Runtime::current());
-        self.begin("restore", name, move |volumes, name, progress| {
-            let restored = handle.put_back(volumes, name, &file, progress, &runtime);
-            if made && restored.is_err() {
-                // It was made for this, and holds nothing.
-                if let Err(error) = volumes.delete(name, Some(name.as_str())) {
-                    tracing::error!("{error}; volume {name} is empty: delete it");
+        let again = name.clone();
+        let begun = self
+            .begin("restore", name, move |volumes, name, progress| {
+                let restored = handle.put_back(volumes, name, &file, progress, &runtime);
+                if made && restored.is_err() {
+                    volumes.unmake_empty(name);
                 }
-            }
-            restored.map_err(|error| error.to_string())
-        })
-        .await
+                restored.map_err(|error| error.to_string())
+            })
+            .await;
+        if made && begun.is_err() {
+            self.with_volumes(move |volumes| {
+                volumes.unmake_empty(&again);
+                Ok(())
+            })
+            .await?;
+        }
+        begun
     }
 
     /// Runs on the job's own thread.

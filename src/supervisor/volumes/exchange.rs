@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::super::datastore::Command;
 use super::super::handle::{CommandError, Handle};
 use crate::config::Role;
-use crate::status::DatastoreState;
 
 /// Longer than any `supervisor.stop_timeout`: a datastore is stopped within this, or the exchange is
 /// given up.
@@ -33,7 +32,7 @@ impl Drop for Exchange {
 }
 
 impl Handle {
-    /// Stops the datastore, does `work`, and starts it again when it is to run.
+    /// Stops the datastore, does `work`, and starts it again unless a person stopped it.
     ///
     /// # Errors
     /// [`CommandError`], when it does not stop, and that of `work`.
@@ -43,7 +42,6 @@ impl Handle {
         work: impl Future<Output = Result<T, CommandError>>,
     ) -> Result<T, CommandError> {
         let _exchange = self.exchange(role)?;
-        let ran = self.is_wanted(role);
         let (answer, held) = oneshot::channel();
         self.tell(role, Command::Hold(answer)).await?;
         let done = match timeout(SETTLE, held).await {
@@ -53,7 +51,7 @@ impl Handle {
                 SETTLE.as_secs()
             ))),
         };
-        if ran && let Err(error) = self.tell(role, Command::Start).await {
+        if let Err(error) = self.tell(role, Command::Release).await {
             tracing::error!("{error}; start it with `lucid datastore start {role}`");
         }
         done
@@ -73,13 +71,6 @@ impl Handle {
             exchanging: Arc::clone(&self.exchanging),
             role,
         })
-    }
-
-    /// Whether the datastore is to run: nobody stopped it.
-    fn is_wanted(&self, role: Role) -> bool {
-        let status = self.hub.snapshot();
-        let mut datastores = status.datastores.iter();
-        datastores.any(|d| d.name == role.name() && d.state != DatastoreState::Stopped)
     }
 
     /// The datastore of this volume, when it is enabled.

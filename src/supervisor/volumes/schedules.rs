@@ -11,11 +11,15 @@ const ALERT: &str = "volume:schedule";
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Volumes {
-    /// Takes snapshots that are due. Blocks.
-    fn keep_schedules(&self, hub: &StatusHub) {
+    /// Takes up what was cut off and, where it may, takes snapshots that are due. Blocks.
+    fn tend(&self, hub: &StatusHub, may_snapshot: bool) {
         let Ok(manager) = self.manager() else {
             return;
         };
+        manager.tend();
+        if !may_snapshot {
+            return;
+        }
         let mut failed = None;
         for told in manager.keep_schedules() {
             match told {
@@ -41,19 +45,16 @@ impl Volumes {
     }
 }
 
-/// Takes snapshots that are due, once a minute, while the clock can be trusted and nothing asks to
-/// hold work back.
+/// Once a minute; snapshots only while the clock can be trusted and nothing asks to hold work back.
 pub(in crate::supervisor) async fn keep_schedules(hub: StatusHub, volumes: Volumes) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let status = hub.snapshot();
-        if !status.board.clock_set || status.background_paused.is_some() {
-            continue;
-        }
+        let may = status.board.clock_set && status.background_paused.is_none();
         let (volumes, hub) = (volumes.clone(), hub.clone());
-        let kept = tokio::task::spawn_blocking(move || volumes.keep_schedules(&hub));
+        let kept = tokio::task::spawn_blocking(move || volumes.tend(&hub, may));
         let _ = kept.await;
     }
 }

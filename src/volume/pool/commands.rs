@@ -275,7 +275,7 @@ pub fn create(
                 created: now_rfc3339(),
                 exported: false,
             };
-            mount_new(paths, &entry)?;
+            mount_new(paths, &entry, &node)?;
             mounted.set(Some(entry.clone()));
             Ok(entry)
         });
@@ -414,8 +414,9 @@ pub(in crate::volume) fn make_btrfs(
     Ok(())
 }
 
-fn mount_new(paths: &Paths, entry: &Entry) -> Result<(), OpError> {
-    let mounted = mounting::mount(paths, entry).map_err(|refusal| {
+fn mount_new(paths: &Paths, entry: &Entry, node: &Path) -> Result<(), OpError> {
+    let known = entry.file.is_none().then_some(node);
+    let mounted = mounting::mount(paths, entry, known).map_err(|refusal| {
         let fault = refusal.fault(entry);
         OpError::Refused(format!("{}; {}", fault.message, fault.remedy))
     })?;
@@ -483,7 +484,7 @@ pub fn adopt(paths: &Paths, name: &Name, on: &Path) -> Result<Entry, OpError> {
             registry.pools.push(entry.clone());
             entry
         };
-        mount_new(paths, &entry)?;
+        mount_new(paths, &entry, &node)?;
         mounted.set(Some(entry.clone()));
         Ok(entry)
     });

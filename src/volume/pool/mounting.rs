@@ -34,7 +34,7 @@ pub fn mount_all(paths: &Paths) -> Result<(), FsError> {
             let Some(pool) = pool.filter(|pool| !pool.exported) else {
                 break;
             };
-            let (mounted, faults) = match mount(paths, &pool) {
+            let (mounted, faults) = match mount(paths, &pool, None) {
                 Ok(mounted) => (Some(mounted), Vec::new()),
                 Err(Refusal::Missing(_)) if began.elapsed() < WAIT => {
                     drop(lock);
@@ -125,8 +125,9 @@ impl Refusal {
     }
 }
 
-/// Mounts one pool; one that is mounted stays so.
-pub(super) fn mount(paths: &Paths, pool: &Entry) -> Result<Mounted, Refusal> {
+/// Mounts one pool; one that is mounted stays so. `known` is the device that has it, where that is
+/// known: a look at all of them may miss one that just changed.
+pub(super) fn mount(paths: &Paths, pool: &Entry, known: Option<&Path>) -> Result<Mounted, Refusal> {
     let name = pool.name.as_str();
     let target = paths.pool(name);
     if Guard::of_pool(paths, name).is_gone() {
@@ -150,7 +151,11 @@ pub(super) fn mount(paths: &Paths, pool: &Entry) -> Result<Mounted, Refusal> {
     if let Some(file) = &pool.file {
         attach(file)?;
     }
-    let device = match device::holders(&pool.uuid)?.as_slice() {
+    let mut holders = device::holders(&pool.uuid)?;
+    holders.extend(known.map(Path::to_path_buf));
+    holders.sort();
+    holders.dedup();
+    let device = match holders.as_slice() {
         [] => {
             let what = pool.file.as_ref().map_or_else(
                 || format!("no disk has the file system {}", pool.uuid),
