@@ -207,6 +207,10 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
         let path = pool.data().join(name);
         run("btrfs", &["subvolume", "create", path.to_str().unwrap()]);
     };
+    // Removed by a rollback, and brought back by the power cut.
+    subvolume(".rollback-logs-a");
+    drop(open(&pool));
+    assert!(!pool.data().join(".rollback-logs-a").exists());
     // Made, and not yet in the catalog.
     subvolume("half");
     intent(r#"{"op": "create", "name": "half"}"#);

@@ -24,6 +24,7 @@ LAYOUTS = [
     ("btrfs", ["mkfs.btrfs", "-q", "-f"], "noatime", "subvolume"),
     ("btrfs, quota", ["mkfs.btrfs", "-q", "-f"], "noatime", "quota"),
     ("btrfs, quota, as Lucid mounts an SSD", ["mkfs.btrfs", "-q", "-f", "-m", "dup"], "noatime,ssd,nodiscard", "quota"),
+    ("btrfs, quota, one copy of metadata", ["mkfs.btrfs", "-q", "-f", "-m", "single"], "noatime", "quota"),
     ("btrfs, quota, nodatacow", ["mkfs.btrfs", "-q", "-f"], "noatime", "nodatacow"),
     ("btrfs, quota, zstd:1", ["mkfs.btrfs", "-q", "-f"], "noatime,compress=zstd:1", "quota"),
 ]

@@ -106,6 +106,7 @@ impl Manager {
             }
         }
         manager.recover()?;
+        manager.clear_strays();
         reserve::keep(paths);
         manager.heal();
         manager.adopt()?;
@@ -189,6 +190,15 @@ impl Manager {
         match self.changing() {
             Ok(_changing) => self.heal(),
             Err(error) => tracing::error!("{error}; it is tried again"),
+        }
+    }
+
+    /// Former states that a power cut brought back after their removal. Nobody works on them:
+    /// whoever does holds what this was opened under.
+    fn clear_strays(&self) {
+        for entry in self.entries() {
+            let root = self.root(entry.pool.as_ref());
+            clear_up(&root.join(format!(".rollback-{}", entry.name)));
         }
     }
 

@@ -300,7 +300,8 @@ impl Manager {
         let finished = fsx::sync_dir(&root)
             .map_err(FsError::wrap("flush", &root))
             .map_err(OpError::from)
-            .and_then(|()| remove_tree(&staging));
+            // After a power cut it may be there again, and is cleared up by the next start.
+            .and_then(|()| Btrfs::delete_later(&staging).or_else(|_| remove_tree(&staging)));
         match finished {
             Ok(()) => self.done(),
             Err(error) => tracing::error!("{error}; the former state of {name} is removed later"),
