@@ -14,28 +14,12 @@ mod common;
 use std::time::Duration;
 
 use common::pool::{Pool, fill};
-use common::{Appliance, Options, free_port};
+use common::{Appliance, Options, free_port, on_pool, said};
 use lucid::units::{GIB, MIB};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-fn appliance(options: Options, bytes: u64) -> (Appliance, Pool) {
-    let mut appliance = Appliance::lay(options);
-    let pool = Pool::at(&appliance.root().join("data"), bytes);
-    appliance.start();
-    appliance.wait_state("ready");
-    (appliance, pool)
-}
-
-fn said(appliance: &Appliance, args: &[&str]) -> String {
-    let output = appliance.run(args);
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(text).unwrap();
-    assert!(output.status.success(), "{args:?}: {text}");
-    text
-}
 
 /// Waits until the appliance is not ready and an alert names the volume with the command.
 fn wait_told(appliance: &Appliance, pool: &Pool, volume: &str) -> Value {
@@ -53,7 +37,7 @@ fn wait_told(appliance: &Appliance, pool: &Pool, volume: &str) -> Value {
 
 #[test]
 fn a_cache_at_its_quota_says_what_helps_and_recovers_without_loss() {
-    let (mut appliance, pool) = appliance(Options::cache(), 2 * GIB);
+    let (mut appliance, pool) = on_pool(Options::cache(), 2 * GIB);
     said(&appliance, &["volume", "resize", "redis", "64M"]);
     let mut connection = appliance.redis();
     let value = vec![b'x'; 256 * 1024];
@@ -89,7 +73,7 @@ fn a_cache_at_its_quota_says_what_helps_and_recovers_without_loss() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_document_store_at_its_quota_is_blocked_with_the_command_and_loses_nothing() {
-    let (mut appliance, pool) = appliance(Options::document(), 2 * GIB);
+    let (mut appliance, pool) = on_pool(Options::document(), 2 * GIB);
     said(&appliance, &["volume", "resize", "mongodb", "96M"]);
     let writes = |client: &mongodb::Client| {
         let database = client.database("lucid");
@@ -153,7 +137,7 @@ async fn a_document_store_at_its_quota_is_blocked_with_the_command_and_loses_not
 async fn a_search_engine_at_its_quota_refuses_writes_and_loses_none_it_took() {
     let port = free_port();
     let search = format!("datastore.search.enabled = true\ndatastore.search.port = {port}");
-    let (mut appliance, pool) = appliance(Options::cache().with(&search), 3 * GIB);
+    let (mut appliance, pool) = on_pool(Options::cache().with(&search), 3 * GIB);
     said(&appliance, &["volume", "resize", "elasticsearch", "192M"]);
     let uri = appliance.uri("search");
     let client = reqwest::Client::new();
@@ -206,7 +190,7 @@ async fn a_search_engine_at_its_quota_refuses_writes_and_loses_none_it_took() {
 
 #[test]
 fn on_a_full_pool_the_supervisor_deletions_and_restores_go_on() {
-    let (mut appliance, pool) = appliance(Options::cache(), GIB);
+    let (mut appliance, pool) = on_pool(Options::cache(), GIB);
     let create = [
         "volume", "create", "chunks-a", "--type", "chunks", "--size", "300M",
     ];

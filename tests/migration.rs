@@ -15,27 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::pool::{Device, Pool, fill};
-use common::{Appliance, Options};
+use common::{Appliance, Options, said};
 use lucid::units::{GIB, MIB};
 use mongodb::bson::{Document, doc};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Longest time without an acknowledged write that is still seconds, on a loaded machine.
 const AWAY: Duration = Duration::from_secs(30);
-
-fn text(output: &std::process::Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn said(appliance: &Appliance, args: &[&str]) -> String {
-    let output = appliance.run(args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output));
-    text(&output)
-}
 
 /// What a writer got acknowledged, and the longest time without.
 #[derive(Debug)]

@@ -12,51 +12,20 @@ mod common;
 
 use std::time::Duration;
 
-use common::pool::{Pool, fill};
-use common::{Appliance, Options};
+use common::pool::fill;
+use common::{Options, failed, on_pool, said};
 use lucid::units::{GIB, MIB};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// An appliance whose data lies on a pool, and what unmounts it at the end.
-fn appliance(options: Options) -> (Appliance, Pool) {
-    let mut appliance = Appliance::lay(options);
-    let pool = Pool::at(&appliance.root().join("data"), 2 * GIB);
-    appliance.start();
-    appliance.wait_state("ready");
-    (appliance, pool)
-}
-
-fn text(output: &std::process::Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-/// A command that must succeed; what it says.
-fn said(appliance: &Appliance, args: &[&str]) -> String {
-    let output = appliance.run(args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output));
-    text(&output)
-}
-
-/// A command that must fail; what it says.
-fn refused(appliance: &Appliance, args: &[&str]) -> String {
-    let output = appliance.run(args);
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
-    text(&output)
-}
-
 #[test]
 fn volumes_are_made_shown_changed_and_removed_by_command() {
-    let (mut appliance, pool) = appliance(Options::cache());
+    let (mut appliance, pool) = on_pool(Options::cache(), 2 * GIB);
     let list = said(&appliance, &["volume", "list"]);
     assert!(list.contains("redis") && list.contains("healthy"), "{list}");
     let create = ["volume", "create", "chunks-a", "--type", "chunks"];
     said(&appliance, &[&create[..], &["--size", "100M"]].concat());
-    assert!(refused(&appliance, &create).contains("already"));
+    assert!(failed(&appliance, &create).contains("already"));
     let usage = ["volume", "create", "../x", "--type", "chunks"];
     assert_eq!(appliance.run(&usage).status.code(), Some(2));
     let usage = ["volume", "resize", "chunks-a", "10X"];
@@ -77,7 +46,7 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     appliance.wait_state("ready");
 
     let cleanup = ["volume", "cleanup", "chunks-a"];
-    assert!(refused(&appliance, &cleanup).contains("without a filter"));
+    assert!(failed(&appliance, &cleanup).contains("without a filter"));
     let cleanup = [&cleanup[..], &["--pattern", "*.tmp"]].concat();
     let dry = said(&appliance, &[&cleanup[..], &["--dry-run"]].concat());
     assert!(
@@ -87,14 +56,14 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     said(&appliance, &cleanup);
     assert!(!dir.join("old.tmp").exists() && dir.join("kept.dat").exists());
     let live = ["volume", "cleanup", "redis", "--pattern", "*"];
-    assert!(refused(&appliance, &live).contains("live data"));
+    assert!(failed(&appliance, &live).contains("live data"));
 
     let verify = said(&appliance, &["volume", "verify", "chunks-a"]);
     assert!(verify.contains("all as written"), "{verify}");
     said(&appliance, &["volume", "defragment", "chunks-a"]);
     let jobs = said(&appliance, &["job", "list"]);
     assert!(jobs.contains("verify of chunks-a  done"), "{jobs}");
-    assert!(refused(&appliance, &["job", "cancel", "x"]).contains("no job"));
+    assert!(failed(&appliance, &["job", "cancel", "x"]).contains("no job"));
 
     let seen = said(
         &appliance,
@@ -120,7 +89,7 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     assert!(backup.contains("compared"), "{backup}");
     set(&mut connection, "new");
     let restore = ["volume", "restore", "redis", "--from", file];
-    assert!(refused(&appliance, &restore).contains("--confirm redis"));
+    assert!(failed(&appliance, &restore).contains("--confirm redis"));
     let confirm = [&restore[..], &["--confirm", "redis"]].concat();
     said(&appliance, &confirm);
     appliance.wait_state("ready");
@@ -141,20 +110,20 @@ fn volumes_are_made_shown_changed_and_removed_by_command() {
     assert!(pool.data().join("chunks-b/kept.dat").exists());
 
     let delete = ["volume", "delete", "chunks-a"];
-    assert!(refused(&appliance, &delete).contains("--confirm chunks-a"));
+    assert!(failed(&appliance, &delete).contains("--confirm chunks-a"));
     said(
         &appliance,
         &[&delete[..], &["--confirm", "chunks-a"]].concat(),
     );
     assert!(!dir.exists());
     let delete = ["volume", "delete", "redis", "--confirm", "redis"];
-    assert!(refused(&appliance, &delete).contains("datastore cache"));
+    assert!(failed(&appliance, &delete).contains("datastore cache"));
     appliance.stop();
 }
 
 #[test]
 fn a_rollback_of_a_running_datastore_brings_its_old_data_back() {
-    let (mut appliance, _pool) = appliance(Options::cache());
+    let (mut appliance, _pool) = on_pool(Options::cache(), 2 * GIB);
     let set = |value: &str| {
         let mut connection = appliance.redis();
         let _: () = redis::cmd("SET")
@@ -175,10 +144,10 @@ fn a_rollback_of_a_running_datastore_brings_its_old_data_back() {
     let id = said(&appliance, &take).trim().to_owned();
     set("new");
     let wrong = ["volume", "rollback", "redis", "no", "--confirm", "redis"];
-    assert!(refused(&appliance, &wrong).contains("no snapshot"));
+    assert!(failed(&appliance, &wrong).contains("no snapshot"));
     assert_eq!(get(), "new");
     let rollback = ["volume", "rollback", "redis", &id];
-    assert!(refused(&appliance, &rollback).contains("--confirm redis"));
+    assert!(failed(&appliance, &rollback).contains("--confirm redis"));
     said(
         &appliance,
         &[&rollback[..], &["--confirm", "redis"]].concat(),

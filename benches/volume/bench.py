@@ -107,6 +107,15 @@ def redis_writes(disk, volume, options):
         server.wait(30)
 
 
+def by_clients(work):
+    """Has 16 clients do `work`, each with its number."""
+    threads = [threading.Thread(target=work, args=(client,)) for client in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def document_writes(disk, volume, options):
     """Inserts of a document store, each with j: true, by 16 clients."""
     import pymongo  # noqa: PLC0415 - only where this part runs
@@ -127,18 +136,11 @@ def document_writes(disk, volume, options):
         collection = client.bench.get_collection("writes", write_concern=pymongo.WriteConcern(w=1, j=True))
         each = options.writes // 16
 
-        def insert():
+        def insert(_):
             for _ in range(each):
                 collection.insert_one({"text": os.urandom(VALUE // 2).hex()})
 
-        def work():
-            threads = [threading.Thread(target=insert) for _ in range(16)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        return measure(disk, each * 16, each * 16 * VALUE, work)
+        return measure(disk, each * 16, each * 16 * VALUE, lambda: by_clients(insert))
     finally:
         server.terminate()
         server.wait(60)
@@ -181,14 +183,7 @@ def search_writes(disk, volume, options):
                 if status not in (200, 201):
                     raise BenchError("writing a document", f"the answer was {status}", "look at the node's log")
 
-        def work():
-            threads = [threading.Thread(target=put, args=(client,)) for client in range(16)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        return measure(disk, each * 16, each * 16 * VALUE, work)
+        return measure(disk, each * 16, each * 16 * VALUE, lambda: by_clients(put))
     finally:
         server.terminate()
         server.wait(60)

@@ -14,6 +14,7 @@ mod supervise;
 mod take;
 mod tune;
 mod volume;
+mod volume_args;
 mod watch;
 
 use std::path::Path;
@@ -32,11 +33,9 @@ use crate::paths::Paths;
 use crate::status::DatastoreState;
 use crate::supervisor::{self, SetupError};
 use crate::volume::{OpError, VolumeError};
-use args::{
-    Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand, LocalVolumeCommand,
-    VolumeCommand,
-};
+use args::{Args, Command, ConfigCommand, CredentialsCommand, DatastoreCommand};
 use output::Out;
+use volume_args::{LocalVolumeCommand, VolumeCommand};
 
 /// How long `datastore start|stop|restart` waits for the state it leads to.
 const SETTLE_LIMIT: Duration = Duration::from_secs(150);

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::args::PoolCommand;
 use super::output::Out;
+use super::volume_args::PoolCommand;
 use super::{CliError, Done};
 use crate::paths::Paths;
 use crate::units::human_bytes;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::args::{SnapshotCommand, VolumeCommand};
 use super::output::Out;
+use super::volume_args::{SnapshotCommand, VolumeCommand};
 use super::{CliError, Done, load_config};
 use crate::api::Client;
 use crate::paths::Paths;

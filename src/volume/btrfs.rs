@@ -104,12 +104,6 @@ impl Btrfs {
         .map(drop)
     }
 
-    /// As [`Btrfs::delete`], without waiting until that is on the disk, which takes seconds where
-    /// snapshots share many files.
-    pub(super) fn delete_later(path: &Path) -> Result<(), VolumeError> {
-        Self::run(&["subvolume", "delete", &path.to_string_lossy()]).map(drop)
-    }
-
     pub(super) fn snapshot(from: &Path, to: &Path, read_only: bool) -> Result<(), VolumeError> {
         let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
         let mut args = vec!["subvolume", "snapshot"];

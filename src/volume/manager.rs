@@ -106,7 +106,6 @@ impl Manager {
             }
         }
         manager.recover()?;
-        manager.clear_strays();
         reserve::keep(paths);
         manager.heal();
         manager.adopt()?;
@@ -134,6 +133,18 @@ impl Manager {
         }
         busy.insert(path.clone(), what);
         Ok(Claim { path })
+    }
+
+    /// That no process has anything of a volume open.
+    pub(super) fn is_unused(&self, name: &Name) -> Result<(), OpError> {
+        match super::users::of(&self.path(name)) {
+            Some(by) => Err(OpError::InUse {
+                name: name.clone(),
+                by,
+                remedy: "end it first".to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What the catalog has.
@@ -190,15 +201,6 @@ impl Manager {
         match self.changing() {
             Ok(_changing) => self.heal(),
             Err(error) => tracing::error!("{error}; it is tried again"),
-        }
-    }
-
-    /// Former states that a power cut brought back after their removal. Nobody works on them:
-    /// whoever does holds what this was opened under.
-    fn clear_strays(&self) {
-        for entry in self.entries() {
-            let root = self.root(entry.pool.as_ref());
-            clear_up(&root.join(format!(".rollback-{}", entry.name)));
         }
     }
 

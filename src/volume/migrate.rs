@@ -289,22 +289,14 @@ impl Migration {
     pub fn finish(&mut self, go_on: GoOn<'_>) -> Result<Info, OpError> {
         let manager = self.manager.clone();
         let name = self.switch.name.clone();
-        let unused = || match super::users::of(&manager.path(&name)) {
-            Some(by) => Err(OpError::InUse {
-                name: name.clone(),
-                by,
-                remedy: "end it first".to_owned(),
-            }),
-            None => Ok(()),
-        };
-        unused()?;
+        manager.is_unused(&name)?;
         manager.is_plain(&name)?;
         let _changing = manager.changing()?;
         Intent::Switch(self.switch.clone()).save(&manager.inner().paths)?;
         // From here on whoever recovers lets people write again.
         let done = Btrfs::set_read_only(&manager.path(&name), true)
             .map_err(OpError::from)
-            .and_then(|()| unused())
+            .and_then(|()| manager.is_unused(&name))
             .and_then(|()| self.round(go_on))
             .and_then(|()| self.compare(self.last.unwrap_or_default(), self.compared, go_on))
             .and_then(|()| self.take_the_place());

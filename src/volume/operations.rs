@@ -201,13 +201,7 @@ impl Manager {
                 remedy: "it cannot be deleted; a rollback replaces what it holds".to_owned(),
             });
         }
-        if let Some(user) = super::users::of(&info.path) {
-            return Err(OpError::InUse {
-                name: name.clone(),
-                by: user,
-                remedy: "end it first".to_owned(),
-            });
-        }
+        self.is_unused(name)?;
         let snapshots = self.snapshots(name)?.len();
         if confirm != Some(name.as_str()) {
             let held = info

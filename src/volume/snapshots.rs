@@ -250,15 +250,7 @@ impl Manager {
         let entry = self.entry(name)?;
         let wanted = self.find(name, id)?;
         let path = self.path(name);
-        let unused = || match super::users::of(&path) {
-            Some(by) => Err(OpError::InUse {
-                name: name.clone(),
-                by,
-                remedy: "end it first".to_owned(),
-            }),
-            None => Ok(()),
-        };
-        unused()?;
+        self.is_unused(name)?;
         self.is_plain(name)?;
         let _changing = self.changing()?;
         let kept = self.take(name, Origin::Replaced)?;
@@ -276,7 +268,7 @@ impl Manager {
                 Some(quota) => Ok(Btrfs::limit(&staging, quota)?),
                 None => Ok(()),
             })
-            .and_then(|()| unused())
+            .and_then(|()| self.is_unused(name))
             .and_then(|()| {
                 // In one step: at no moment is there no volume.
                 let exchange = RenameFlags::RENAME_EXCHANGE;
@@ -300,8 +292,7 @@ impl Manager {
         let finished = fsx::sync_dir(&root)
             .map_err(FsError::wrap("flush", &root))
             .map_err(OpError::from)
-            // After a power cut it may be there again, and is cleared up by the next start.
-            .and_then(|()| Btrfs::delete_later(&staging).or_else(|_| remove_tree(&staging)));
+            .and_then(|()| remove_tree(&staging));
         match finished {
             Ok(()) => self.done(),
             Err(error) => tracing::error!("{error}; the former state of {name} is removed later"),

@@ -362,6 +362,38 @@ impl Drop for Appliance {
 }
 
 /// Sends a signal to an engine.
+/// What a command says, on both streams.
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A command that must succeed; what it says.
+pub fn said(appliance: &Appliance, args: &[&str]) -> String {
+    let output = appliance.run(args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output));
+    text(&output)
+}
+
+/// A command that must fail; what it says.
+pub fn failed(appliance: &Appliance, args: &[&str]) -> String {
+    let output = appliance.run(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output));
+    text(&output)
+}
+
+/// An appliance that is ready, whose data lies on a pool; what unmounts that at the end.
+pub fn on_pool(options: Options, bytes: u64) -> (Appliance, pool::Pool) {
+    let mut appliance = Appliance::lay(options);
+    let pool = pool::Pool::at(&appliance.root().join("data"), bytes);
+    appliance.start();
+    appliance.wait_state("ready");
+    (appliance, pool)
+}
+
 pub fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }

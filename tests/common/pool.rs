@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lucid::config::Volume as Settings;
 use lucid::paths::Paths;
 use lucid::units::{GIB, MIB};
-use lucid::volume::Name;
+use lucid::volume::{Kind, Manager, Name};
 
 /// A file with a btrfs, mounted as the data directory of an appliance.
 pub struct Pool {
@@ -160,4 +161,52 @@ pub fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
         file.write_all(&block)?;
     }
     file.sync_all()
+}
+
+pub fn open(pool: &Pool) -> Manager {
+    Manager::open(&pool.paths(), &Settings::default()).unwrap()
+}
+
+/// `lucid volume pool ...` for the appliance of `data`: exit code and what it says.
+pub fn pool_command(data: &Pool, args: &[&str]) -> (Option<i32>, String) {
+    let paths = data.paths();
+    let output = Command::new(env!("CARGO_BIN_EXE_lucid"))
+        .args(["--root", paths.root().to_str().unwrap(), "volume", "pool"])
+        .args(args)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+pub fn done(data: &Pool, args: &[&str]) -> String {
+    let (code, text) = pool_command(data, args);
+    assert_eq!(code, Some(0), "{args:?}: {text}");
+    text
+}
+
+pub fn refused(data: &Pool, args: &[&str]) -> String {
+    let (code, text) = pool_command(data, args);
+    assert_eq!(code, Some(4), "{args:?}: {text}");
+    text
+}
+
+pub fn two_pools() -> (Pool, Device, Manager) {
+    let data = Pool::new();
+    let device = Device::new(2 * GIB);
+    done(&data, &["create", "ssd", "--on", &device.node]);
+    let manager = open(&data);
+    (data, device, manager)
+}
+
+pub fn filled(manager: &Manager) -> PathBuf {
+    let info = manager
+        .create(&name("blocks"), Kind::Blocks, Some(400 * MIB), None)
+        .unwrap();
+    for (file, bytes) in [("a", 20), ("b", 40)] {
+        fill(&info.path.join(file), bytes * MIB).unwrap();
+    }
+    std::fs::create_dir(info.path.join("dir")).unwrap();
+    std::os::unix::fs::symlink("../a", info.path.join("dir/link")).unwrap();
+    info.path
 }
