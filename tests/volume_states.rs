@@ -12,7 +12,7 @@ mod common;
 
 use std::os::unix::fs::MetadataExt;
 
-use common::pool::{Pool, fill, filled, name, open, two_pools};
+use common::pool::{Pool, fill, filled, name, open, run, two_pools};
 use lucid::units::{MIB, Span};
 use lucid::volume::{Kind, OpError, Origin, Schedule};
 
