@@ -14,7 +14,7 @@ use std::path::Path;
 
 use common::pool::{Device, Pool, done, fill, filled, name, open, run, two_pools};
 use lucid::units::{GIB, MIB};
-use lucid::volume::{Manager, Origin, pool};
+use lucid::volume::{Kind, Manager, Origin, pool};
 
 fn moved(manager: &Manager, to: &str) -> Result<(), String> {
     let mut migration = manager
@@ -157,6 +157,36 @@ fn a_switch_that_a_power_cut_ended_is_finished_or_taken_back() {
     assert!(path.join("new").exists() && !data.data().join(".switch-blocks").exists());
     assert!(!intent.exists());
     manager.delete(&name("blocks"), Some("blocks")).unwrap();
+    done(&data, &["remove", "ssd", "--confirm", "ssd"]);
+}
+
+#[test]
+fn a_deletion_that_was_cut_off_goes_on_when_its_pool_is_back() {
+    let (data, device, manager) = two_pools();
+    filled(&manager);
+    moved(&manager, "ssd").unwrap();
+    let pool = data.paths().pool("ssd");
+    std::fs::rename(pool.join("blocks"), pool.join(".deleted-blocks")).unwrap();
+    let system = data.data().join("system");
+    std::fs::write(
+        system.join("volume-intent.json"),
+        r#"{"op": "delete", "name": "blocks", "pool": "ssd", "grave": ".deleted-blocks"}"#,
+    )
+    .unwrap();
+    run("umount", &[pool.to_str().unwrap()]);
+    let manager = open(&data);
+    // Others are changed meanwhile, and nothing of it is forgotten.
+    manager
+        .create(&name("logs"), Kind::Logs, Some(100 * MIB), None)
+        .unwrap();
+    assert!(!system.join("volume-intent.json").exists());
+    assert_eq!(manager.list().len(), 2);
+    run("mount", &[&device.node, pool.to_str().unwrap()]);
+    manager.tend();
+    assert!(!pool.join(".deleted-blocks").exists());
+    assert!(!data.data().join("blocks").is_symlink());
+    assert!(!system.join("volume-intents-waiting.json").exists());
+    assert_eq!(manager.list().len(), 1);
     done(&data, &["remove", "ssd", "--confirm", "ssd"]);
 }
 

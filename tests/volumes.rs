@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::pool::{Pool, fill, name, open, run};
 use lucid::config::Volume as Settings;
 use lucid::paths::Paths;
@@ -160,16 +162,88 @@ fn what_a_power_cut_left_half_done_is_finished_or_undone() {
     intent(r#"{"op": "delete", "name": "logs-b", "grave": ".deleted-logs-b"}"#);
     assert!(open(&pool).list().is_empty());
     assert!(!pool.data().join(".deleted-logs-b").exists());
-    // Between the making of the new state and the exchange, or after it.
-    open(&pool)
-        .create(&name("logs-c"), Kind::Logs, Some(100 * MIB), None)
-        .unwrap();
-    subvolume(".rollback-logs-c");
-    intent(r#"{"op": "rollback", "staging": ".rollback-logs-c"}"#);
-    let manager = open(&pool);
-    assert!(!pool.data().join(".rollback-logs-c").exists());
-    assert_eq!(manager.info(&name("logs-c")).unwrap().state, "healthy");
     assert!(!pool.data().join("system/volume-intent.json").exists());
+}
+
+#[test]
+fn a_rollback_that_was_cut_off_anywhere_loses_neither_state() {
+    let pool = Pool::new();
+    let volume = name("chunks");
+    let (path, staging) = (
+        pool.data().join("chunks"),
+        pool.data().join(".rollback-chunks"),
+    );
+    open(&pool)
+        .create(&volume, Kind::Chunks, Some(100 * MIB), None)
+        .unwrap();
+    std::fs::write(path.join("state"), "former").unwrap();
+    let wanted = open(&pool).snapshot(&volume, Origin::Manual).unwrap();
+    std::fs::write(path.join("state"), "later").unwrap();
+    let state = |at: &Path| std::fs::read_to_string(at.join("state")).unwrap();
+    let [path_text, staging_text] = [&path, &staging].map(|path| path.to_str().unwrap());
+    let id = run("btrfs", &["inspect-internal", "rootid", path_text]);
+    let id: u64 = id.trim().parse().unwrap();
+    let kept = pool
+        .data()
+        .join("snapshots/chunks/20261126T203000Z-replaced");
+    let cut_off = || {
+        let intent = serde_json::json!({
+            "op": "rollback", "name": "chunks", "staging": ".rollback-chunks", "replaced": id,
+            "kept": kept.file_name().unwrap().to_str(),
+        });
+        let file = pool.data().join("system/volume-intent.json");
+        std::fs::write(&file, intent.to_string()).unwrap();
+        open(&pool);
+        assert!(!file.exists() && !staging.exists());
+    };
+    // Before the new state was made.
+    cut_off();
+    assert_eq!(state(&path), "later");
+    // Before the exchange.
+    let from = pool.data().join("snapshots/chunks").join(&wanted.id);
+    run(
+        "btrfs",
+        &[
+            "subvolume",
+            "snapshot",
+            from.to_str().unwrap(),
+            staging_text,
+        ],
+    );
+    cut_off();
+    assert_eq!(state(&path), "later");
+    assert!(!kept.exists());
+    // After it.
+    run(
+        "btrfs",
+        &[
+            "subvolume",
+            "snapshot",
+            from.to_str().unwrap(),
+            staging_text,
+        ],
+    );
+    let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+    let here = nix::fcntl::AT_FDCWD;
+    nix::fcntl::renameat2(here, &staging, here, &path, exchange).unwrap();
+    cut_off();
+    assert_eq!([&path, &kept].map(|at| state(at)), ["former", "later"]);
+    assert!(std::fs::write(kept.join("state"), "x").is_err());
+    // Before what is kept was closed.
+    run(
+        "btrfs",
+        &[
+            "property",
+            "set",
+            "-ts",
+            kept.to_str().unwrap(),
+            "ro",
+            "false",
+        ],
+    );
+    cut_off();
+    assert!(std::fs::write(kept.join("state"), "x").is_err());
+    assert_eq!([&path, &kept].map(|at| state(at)), ["former", "later"]);
 }
 
 #[test]

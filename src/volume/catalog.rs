@@ -66,11 +66,15 @@ pub(super) enum Intent {
         pool: Option<Name>,
         grave: String,
     },
-    /// `staging` is to take the place of a volume, whose former state then lies in `staging`.
+    /// `staging` is to take the place of a volume; what it replaces becomes the snapshot `kept`.
     Rollback {
+        name: Name,
         #[serde(default)]
         pool: Option<Name>,
         staging: String,
+        /// Number of the subvolume that is replaced.
+        replaced: u64,
+        kept: String,
     },
     /// A volume that was copied to another pool takes the place of the former one.
     Switch(Switch),
@@ -90,6 +94,11 @@ fn file(paths: &Paths) -> PathBuf {
 
 fn intent_file(paths: &Paths) -> PathBuf {
     paths.system().join("volume-intent.json")
+}
+
+/// Those whose pool was away when they were to be finished.
+fn waiting_file(paths: &Paths) -> PathBuf {
+    paths.system().join("volume-intents-waiting.json")
 }
 
 fn write<T: Serialize>(paths: &Paths, path: &std::path::Path, value: &T) -> Result<(), OpError> {
@@ -137,13 +146,39 @@ impl Intent {
         write(paths, &intent_file(paths), self)
     }
 
-    pub(super) fn done(paths: &Paths) -> Result<(), OpError> {
-        let path = intent_file(paths);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(FsError::wrap("remove", &path)(error).into())
+    /// The pools that it needs, beside the data pool.
+    pub(super) fn pools(&self) -> Vec<&Name> {
+        let (one, two) = match self {
+            Self::Create { pool, .. } | Self::Delete { pool, .. } | Self::Rollback { pool, .. } => {
+                (pool.as_ref(), None)
             }
-            _ => Ok(fsx::sync_dir(&paths.system()).map_err(FsError::wrap("flush", &path))?),
+            Self::Switch(switch) => (switch.from.as_ref(), switch.to.as_ref()),
+        };
+        one.into_iter().chain(two).collect()
+    }
+
+    pub(super) fn load_waiting(paths: &Paths) -> Result<Vec<Self>, OpError> {
+        Ok(fsx::read_json(&waiting_file(paths), MAX_BYTES)?.unwrap_or_default())
+    }
+
+    pub(super) fn save_waiting(paths: &Paths, waiting: &[Self]) -> Result<(), OpError> {
+        let path = waiting_file(paths);
+        if waiting.is_empty() {
+            return remove(paths, &path);
         }
+        write(paths, &path, &waiting)
+    }
+
+    pub(super) fn done(paths: &Paths) -> Result<(), OpError> {
+        remove(paths, &intent_file(paths))
+    }
+}
+
+fn remove(paths: &Paths, path: &std::path::Path) -> Result<(), OpError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FsError::wrap("remove", path)(error).into())
+        }
+        _ => Ok(fsx::sync_dir(&paths.system()).map_err(FsError::wrap("flush", path))?),
     }
 }

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::FileType;
 
 use super::btrfs::{self, Btrfs, Usage, is_subvolume};
-use super::catalog::{Catalog, Entry, Intent};
+use super::catalog::{Catalog, Entry};
 use super::error::OpError;
 use super::history::History;
 use super::name::{Kind, Name};
 use super::reserve;
-use super::snapshots::remove_snapshots;
 use super::tree::{self, Next};
 use crate::config::Role;
 use crate::config::Volume as Settings;
@@ -45,7 +44,7 @@ pub(super) struct Inner {
 
 /// Held from the writing of an intent until it is done: there is one file of intents a pool, and a
 /// manager that is opened anew must not clear up what another one is just doing.
-static CHANGING: Mutex<()> = Mutex::new(());
+pub(super) static CHANGING: Mutex<()> = Mutex::new(());
 /// What changes which volume of which pool, for every manager alike.
 static BUSY: Mutex<BTreeMap<PathBuf, &'static str>> = Mutex::new(BTreeMap::new());
 /// Held from the reading of a catalog until it is written.
@@ -186,84 +185,6 @@ impl Manager {
     /// Forgets the number of a subvolume that was replaced.
     pub(super) fn forget(&self, name: &Name) {
         lock(&self.inner.ids).remove(name);
-    }
-
-    /// The right to write an intent. What an earlier operation left is cleared up first.
-    pub(super) fn changing(&self) -> Result<MutexGuard<'static, ()>, OpError> {
-        let changing = lock(&CHANGING);
-        self.recover()?;
-        Ok(changing)
-    }
-
-    /// Takes up what was cut off, and lets people write to volumes that a migration closed and
-    /// could not open again, because their pool was away.
-    pub fn tend(&self) {
-        match self.changing() {
-            Ok(_changing) => self.heal(),
-            Err(error) => tracing::error!("{error}; it is tried again"),
-        }
-    }
-
-    /// Only while nobody moves a volume, which is read-only for that.
-    fn heal(&self) {
-        for entry in self.entries() {
-            let path = self.path(&entry.name);
-            let there = self.btrfs(entry.pool.as_ref(), "a volume").is_ok();
-            if there
-                && btrfs::is_read_only(&path)
-                && let Err(error) = Btrfs::set_read_only(&path, false)
-            {
-                tracing::error!("{error}; volume {} cannot be written", entry.name);
-            }
-        }
-    }
-
-    /// An operation that a power cut or a crash ended is finished or undone.
-    fn recover(&self) -> Result<(), OpError> {
-        let Some(intent) = Intent::load(&self.inner.paths)? else {
-            return Ok(());
-        };
-        match &intent {
-            // Only what holds nothing and is no datastore's: anything else was put to use.
-            Intent::Create { name, pool } => {
-                let path = self.root(pool.as_ref()).join(name.as_str());
-                let known = lock(&self.inner.catalog).get(name).is_ok();
-                if !known && name.owner().is_none() && is_empty(&path) {
-                    if pool.is_some() {
-                        clear_up_link(&self.link(name));
-                        clear_up_link(&self.aside(name));
-                    }
-                    clear_up(&path);
-                }
-            }
-            // What was not renamed is still the volume, with all that was written to it since.
-            Intent::Delete { name, pool, grave } => {
-                let root = self.root(pool.as_ref());
-                let grave = root.join(grave);
-                if grave.exists() {
-                    if pool.is_some() {
-                        clear_up_link(&self.link(name));
-                    }
-                    self.change(|catalog| {
-                        catalog.volumes.retain(|entry| entry.name != *name);
-                        Ok(())
-                    })?;
-                    if let Err(error) = remove_snapshots(&root, name) {
-                        tracing::error!("{error}; its space stays in use");
-                    }
-                    clear_up(&grave);
-                }
-            }
-            // Exchanged or not: what lies there now is not the volume.
-            Intent::Rollback { pool, staging } => {
-                clear_up(&self.root(pool.as_ref()).join(staging));
-            }
-            Intent::Switch(switch) => {
-                self.recover_switch(switch)?;
-            }
-        }
-        tracing::info!("an operation on volumes that was cut off was cleared up: {intent:?}");
-        Intent::done(&self.inner.paths)
     }
 
     /// Volumes of the datastores that were made before there was a catalog, or by hand.

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::btrfs::Btrfs;
-use super::catalog::{Intent, Schedule};
+use super::catalog::Schedule;
 use super::error::OpError;
 use super::look::Info;
 use super::manager::{Manager, remove_tree};
@@ -212,21 +211,31 @@ impl Manager {
         name: &Name,
         origin: Origin,
     ) -> Result<Snapshot, OpError> {
+        let (id, path) = self.free_id(name, origin)?;
+        Btrfs::snapshot(from, &path, true)?;
+        self.find(name, &id)
+    }
+
+    /// A name that no snapshot of the volume has, and its path.
+    pub(super) fn free_id(
+        &self,
+        name: &Name,
+        origin: Origin,
+    ) -> Result<(String, PathBuf), OpError> {
         let dir = self.snapshot_dir(name);
         if !dir.is_dir() {
             make_directory(&self.root_of(name), name)?;
         }
         let now = OffsetDateTime::now_utc();
         let mut nth = 0;
-        let path = loop {
-            let path = dir.join(id_of(now, origin, nth));
+        loop {
+            let id = id_of(now, origin, nth);
+            let path = dir.join(&id);
             if !path.exists() {
-                break path;
+                return Ok((id, path));
             }
             nth += 1;
-        };
-        Btrfs::snapshot(from, &path, true)?;
-        self.find(name, &id_of(now, origin, nth))
+        }
     }
 
     /// Removes one snapshot.
@@ -237,67 +246,6 @@ impl Manager {
         let snapshot = self.find(name, id)?;
         let _claim = self.claim(name, "snapshot delete")?;
         Ok(Btrfs::delete(&snapshot.path)?)
-    }
-
-    /// Puts the state of a snapshot in the place of the volume. What it replaces is kept as a
-    /// snapshot of its own, whose id the answer has. Nobody may use the volume meanwhile.
-    ///
-    /// # Errors
-    /// [`OpError`]; the volume is as it was then.
-    pub fn rollback(&self, name: &Name, id: &str) -> Result<Snapshot, OpError> {
-        self.btrfs_of(name, "a rollback")?;
-        let _claim = self.claim(name, "rollback")?;
-        let entry = self.entry(name)?;
-        let wanted = self.find(name, id)?;
-        let path = self.path(name);
-        self.is_unused(name)?;
-        self.is_plain(name)?;
-        let _changing = self.changing()?;
-        let kept = self.take(name, Origin::Replaced)?;
-        let staging = format!(".rollback-{name}");
-        Intent::Rollback {
-            pool: entry.pool.clone(),
-            staging: staging.clone(),
-        }
-        .save(&self.inner().paths)?;
-        let root = self.root(entry.pool.as_ref());
-        let staging = root.join(staging);
-        let exchanged = remove_tree(&staging)
-            .and_then(|()| Ok(Btrfs::snapshot(&wanted.path, &staging, false)?))
-            .and_then(|()| match entry.quota {
-                Some(quota) => Ok(Btrfs::limit(&staging, quota)?),
-                None => Ok(()),
-            })
-            .and_then(|()| self.is_unused(name))
-            .and_then(|()| {
-                // In one step: at no moment is there no volume.
-                let exchange = RenameFlags::RENAME_EXCHANGE;
-                renameat2(AT_FDCWD, &staging, AT_FDCWD, &path, exchange)
-                    .map_err(std::io::Error::from)
-                    .map_err(FsError::wrap("exchange", &path))
-                    .map_err(OpError::from)
-            });
-        self.forget(name);
-        if exchanged.is_err() {
-            // What was kept is what is there.
-            for left in [&staging, &kept.path] {
-                if let Err(error) = remove_tree(left) {
-                    tracing::error!("{error}; {} is needed by nobody", left.display());
-                }
-            }
-            self.done();
-            exchanged?;
-        }
-        // From here on it is done. What fails is finished by whoever clears up the intent.
-        let finished = fsx::sync_dir(&root)
-            .map_err(FsError::wrap("flush", &root))
-            .map_err(OpError::from)
-            .and_then(|()| remove_tree(&staging));
-        match finished {
-            Ok(()) => self.done(),
-            Err(error) => tracing::error!("{error}; the former state of {name} is removed later"),
-        }
-        Ok(kept)
     }
 
     /// Sets or ends the schedule of a volume.
