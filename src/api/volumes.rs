@@ -98,8 +98,11 @@ async fn delete(
     Query(query): Query<Confirm>,
 ) -> Result<StatusCode, Failure> {
     let name = named(&name)?;
-    let deleted =
-        handle.with_volumes(move |volumes| volumes.delete(&name, query.confirm.as_deref()));
+    let deleted = handle.with_volumes(move |volumes| {
+        volumes
+            .begin_delete(&name, query.confirm.as_deref())
+            .map(drop)
+    });
     deleted.await?;
     Ok(StatusCode::NO_CONTENT)
 }

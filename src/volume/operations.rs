@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use super::btrfs::Btrfs;
 use super::catalog::{Entry, Intent};
@@ -187,11 +188,29 @@ impl Manager {
         finished
     }
 
-    /// Removes a volume with all its snapshots. `confirm` repeats its name.
+    /// Removes a volume with all its snapshots, and waits until their space is given back.
+    /// `confirm` repeats its name.
     ///
     /// # Errors
     /// [`OpError`]; the volume is as it was then.
     pub fn delete(&self, name: &Name, confirm: Option<&str>) -> Result<(), OpError> {
+        let burial = self.begin_delete(name, confirm)?;
+        if burial.join().is_err() {
+            tracing::error!("the deletion of {name} goes on later");
+        }
+        Ok(())
+    }
+
+    /// As [`Manager::delete`], without waiting for the space: btrfs counts the removal of a million
+    /// files for seconds. What is begun goes on by itself, also after a restart.
+    ///
+    /// # Errors
+    /// [`OpError`]; the volume is as it was then.
+    pub fn begin_delete(
+        &self,
+        name: &Name,
+        confirm: Option<&str>,
+    ) -> Result<JoinHandle<()>, OpError> {
         let _claim = self.claim(name, "delete")?;
         let info = self.info(name)?;
         if let Some(role) = name.owner() {
@@ -237,19 +256,25 @@ impl Manager {
             clear_up_link(&self.link(name));
         }
         // From here on it is gone. What fails is finished by whoever clears up the intent.
-        let finished = self
-            .change(|catalog| {
-                catalog.volumes.retain(|entry| entry.name != *name);
-                Ok(())
-            })
-            .and_then(|()| remove_snapshots(&root, name))
-            .and_then(|()| remove_tree(&grave));
-        self.clear_leftovers(name);
-        match finished {
-            Ok(()) => self.done(),
-            Err(error) => tracing::error!("{error}; the deletion of {name} goes on later"),
+        let gone = self.change(|catalog| {
+            catalog.volumes.retain(|entry| entry.name != *name);
+            Ok(())
+        });
+        if let Err(error) = gone {
+            tracing::error!("{error}; the deletion of {name} goes on later");
         }
-        Ok(())
+        self.clear_leftovers(name);
+        let (manager, name) = (self.clone(), name.clone());
+        let bury = move || {
+            // Whoever changes a volume before this does it in its place.
+            if let Err(error) = manager.changing() {
+                tracing::error!("{error}; the deletion of {name} goes on later");
+            }
+        };
+        let thread = std::thread::Builder::new().name("deletion".to_owned());
+        thread
+            .spawn(bury)
+            .map_err(|error| OpError::Refused(format!("the volume is removed later: {error}")))
     }
 
     /// Roots of all pools that are there.
