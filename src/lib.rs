@@ -4,11 +4,13 @@
 //! (`docs/architecture.md`, checked by `tests/architecture.rs`).
 
 pub mod api;
+pub mod backup;
 pub mod board;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod fsx;
+pub mod http;
 pub mod journal;
 pub mod panel;
 pub mod paths;

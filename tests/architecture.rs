@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A new room gets its line here and in the drawing.
 const FLOORS: &[(u32, &[&str])] = &[
-    (6, &["main"]),
-    (5, &["cli"]),
-    (4, &["api"]),
-    (3, &["supervisor"]),
+    (7, &["main"]),
+    (6, &["cli"]),
+    (5, &["api"]),
+    (4, &["supervisor"]),
+    (3, &["backup"]),
     (
         2,
         &[
@@ -27,7 +28,9 @@ const FLOORS: &[(u32, &[&str])] = &[
     (1, &["board", "config"]),
     (
         0,
-        &["fsx", "journal", "paths", "readable", "status", "units"],
+        &[
+            "fsx", "http", "journal", "paths", "readable", "status", "units",
+        ],
     ),
 ];
 

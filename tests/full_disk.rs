@@ -140,7 +140,7 @@ async fn a_search_engine_at_its_quota_refuses_writes_and_loses_none_it_took() {
     let (mut appliance, pool) = on_pool(Options::cache().with(&search), 3 * GIB);
     said(&appliance, &["volume", "resize", "elasticsearch", "192M"]);
     let uri = appliance.uri("search");
-    let client = reqwest::Client::new();
+    let client = lucid::http::client().build().unwrap();
     let mut acknowledged = Vec::new();
     let text = "what fills the log of the node ".repeat(2_000);
     for number in 0..2_000 {

@@ -72,7 +72,11 @@ class Disk:
         return int(stat.split()[6]) * 512
 
     def unmount(self):
-        subprocess.run(["umount", str(self.at)], check=False)
+        # A deletion gives back its space after its command has ended.
+        for _ in range(60):
+            if not subprocess.run(["umount", str(self.at)], check=False).returncode:
+                break
+            time.sleep(1)
 
     def close(self):
         self.unmount()

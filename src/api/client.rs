@@ -73,7 +73,7 @@ impl Client {
     /// [`ClientError::Answer`] where the HTTP client cannot be made.
     pub fn new(paths: &Paths) -> Result<Self, ClientError> {
         let socket = socket_of(paths);
-        let http = reqwest::Client::builder()
+        let http = crate::http::client()
             .unix_socket(socket.clone())
             .build()
             .map_err(|error| ClientError::Answer(error.to_string()))?;

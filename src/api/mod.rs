@@ -3,6 +3,7 @@
 //! The socket's mode keeps everybody but its owner and group out; nothing here listens on the
 //! network.
 
+mod backups;
 mod client;
 mod volumes;
 
@@ -124,6 +125,7 @@ pub async fn serve(
         .route("/datastores/{name}/logs", get(logs))
         .route("/datastores/{name}/credentials/rotate", post(rotate))
         .merge(volumes::router())
+        .merge(backups::router())
         .with_state(App { handle, panel });
     axum::serve(listener, Router::new().nest(BASE, router)).await
 }

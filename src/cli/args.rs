@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::backup::BackupCommand;
 use super::volume_args::VolumeCommand;
 use crate::config::Role;
 use crate::panel::Pattern;
@@ -98,6 +99,14 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PanelCommand,
     },
+    /// Backups: make, check, rehearse, restore
+    Backup {
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
+    /// The process that works on backups, as the supervisor starts it
+    #[command(hide = true)]
+    BackupWorker,
     /// The configuration
     Config {
         #[command(subcommand)]

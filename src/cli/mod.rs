@@ -1,6 +1,7 @@
 //! What a person types.
 
 mod args;
+mod backup;
 mod doctor;
 mod job;
 mod lamps;
@@ -110,7 +111,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    if !matches!(args.command, Command::SearchNode { .. }) {
+    if !matches!(
+        args.command,
+        Command::SearchNode { .. } | Command::BackupWorker
+    ) {
         abort_on_panic();
     }
     let json = args.json;
@@ -183,6 +187,8 @@ fn run(args: Args) -> Result<Done, CliError> {
             LocalVolumeCommand::Health { record } => volume::health(&paths, record, &mut out),
             LocalVolumeCommand::Pool { command } => pool::run(&paths, &command, &mut out),
         },
+        Command::Backup { command } => block_on(backup::run(&paths, command, &mut out)),
+        Command::BackupWorker => Ok(backup::work()),
         Command::Volume { command } => block_on(volume::run(&paths, command, &mut out)),
         Command::Job { command } => block_on(job::run(&paths, command, &mut out)),
         Command::Panel { command } => {

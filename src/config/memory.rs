@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, EngineKind, Role};
 use crate::units::{ByteSize, GIB, MIB, human_bytes};
 
 /// What one engine gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineMemory {
     /// `memory.max` in bytes: the kernel kills above it.
     pub max: u64,

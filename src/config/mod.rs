@@ -1,5 +1,6 @@
 //! `lucid.toml`: one file, one typed and validated value.
 
+mod backup;
 mod datastores;
 mod load;
 mod memory;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use backup::{Backup, Repository as BackupRepository, crontab};
 pub use datastores::{AppendFsync, Cache, Common, Datastores, Document, Search, SearchTls};
 pub use load::{ConfigError, Problem};
 pub use memory::{EngineMemory, MemoryPlan, PlanError, Share};
@@ -45,6 +47,8 @@ pub struct Config {
     pub panel: Panel,
     /// Volumes of the data pool.
     pub volume: Volume,
+    /// Backups.
+    pub backup: Backup,
 }
 
 /// `[data]`: read by `lucid volume prepare`, at the start of the board.

@@ -1,7 +1,7 @@
 //! What must hold of a configuration beyond the types of its values.
 
 use super::load::{Problem, Source};
-use super::{Config, EngineKind, Role, SearchTls, reserved};
+use super::{Config, EngineKind, Role, SearchTls, crontab, reserved};
 use crate::units::{ByteSize, MIB, Span};
 
 /// Every fault of `config`, which was read from `source`.
@@ -19,6 +19,7 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
     rules.times(config);
     rules.panel(config);
     rules.volume(config);
+    rules.backup(config);
     rules.problems
 }
 
@@ -50,6 +51,89 @@ impl Rules<'_> {
         };
         let holds = within(min, |v, b| v >= b) && within(max, |v, b| v <= b);
         self.require(holds, key, &value.to_string(), format!("{min} to {max}"));
+    }
+
+    fn backup(&mut self, config: &Config) {
+        let backup = &config.backup;
+        for (key, expression) in [
+            ("backup.schedule", &backup.schedule),
+            ("backup.verify", &backup.verify),
+            ("backup.drill", &backup.drill),
+        ] {
+            let wrong = (!expression.is_empty())
+                .then(|| crontab(expression, &backup.timezone).err())
+                .flatten();
+            self.require(
+                wrong.is_none(),
+                key,
+                expression,
+                format!(
+                    "a cron expression of five fields, such as \"0 2 * * *\", or \"\" ({})",
+                    wrong.unwrap_or_default().replace('\n', " ").trim()
+                ),
+            );
+        }
+        self.span("backup.jitter", backup.jitter, "0s", "1h");
+        for (key, value, min, max) in [
+            ("backup.verify_share", backup.verify_share, 1, 1000),
+            ("backup.keep_days", backup.keep_days, 1, 365),
+            ("backup.keep_daily", backup.keep_daily, 0, 1000),
+            ("backup.keep_weekly", backup.keep_weekly, 0, 1000),
+            ("backup.keep_monthly", backup.keep_monthly, 0, 1000),
+            ("backup.rest_percent", backup.rest_percent, 0, 1000),
+        ] {
+            self.require(
+                (min..=max).contains(&value),
+                key,
+                &value.to_string(),
+                format!("{min} to {max}"),
+            );
+        }
+        let memory = backup.memory.0;
+        self.require(
+            (96 * MIB..=4096 * MIB).contains(&memory),
+            "backup.memory",
+            &backup.memory.to_string(),
+            "96M to 4G",
+        );
+        let mut names = std::collections::BTreeSet::new();
+        for one in &backup.repositories {
+            let plain = |text: &str| {
+                !text.is_empty()
+                    && text
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            };
+            self.require(
+                plain(&one.name) && names.insert(one.name.clone()),
+                "backup.repositories",
+                &one.name,
+                "names of letters, digits, - and _, each once",
+            );
+            let leads_out = one.path.as_ref().is_some_and(|path| {
+                let mut parts = path.components();
+                parts.any(|part| part == std::path::Component::ParentDir)
+            });
+            let one_place = one.path.is_some() != one.endpoint.is_some();
+            self.require(
+                one_place && !leads_out,
+                "backup.repositories",
+                &one.name,
+                "either path, without \"..\", or endpoint, bucket and credentials",
+            );
+            let bucket =
+                one.endpoint.is_none() || (!one.bucket.is_empty() && one.credentials.is_some());
+            let prefix = !one
+                .prefix
+                .split('/')
+                .any(|part| part == ".." || part == ".");
+            self.require(
+                bucket && prefix,
+                "backup.repositories",
+                &one.name,
+                "a bucket and a credentials file for an endpoint, and a prefix without \"..\"",
+            );
+        }
     }
 
     fn data(&mut self, config: &Config) {

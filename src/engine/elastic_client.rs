@@ -63,7 +63,7 @@ impl ElasticClient {
         let http = match http {
             Some(http) => http,
             // A proxy of the environment has no business between two programs of one machine.
-            None => reqwest::Client::builder()
+            None => crate::http::client()
                 .no_proxy()
                 .pool_max_idle_per_host(1)
                 .build()

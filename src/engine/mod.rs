@@ -81,7 +81,7 @@ pub struct Detected {
 }
 
 /// A dotted version; what follows the numbers is kept for display.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Version {
     /// Major, minor, patch; missing parts are 0.
     pub number: (u32, u32, u32),

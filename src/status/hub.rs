@@ -127,6 +127,11 @@ impl StatusHub {
         receiver
     }
 
+    /// What is known of backups.
+    pub fn set_backup(&self, backup: Backup) {
+        self.update(|status| status.backup = backup);
+    }
+
     /// Tells that `kind` runs on `subject` until the answer is dropped: the panel then asks to
     /// leave the power on.
     pub fn begin_work(&self, kind: &str, subject: &str) -> Running {

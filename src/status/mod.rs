@@ -54,6 +54,13 @@ pub enum DatastoreState {
     Blocked,
 }
 
+impl DatastoreState {
+    /// Whether clients are served.
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded)
+    }
+}
+
 /// The last probe of a datastore.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::backups::Backups;
 use super::datastore::{Command, Handle as DatastoreHandle};
 use super::jobs::Jobs;
 use super::output::Lines;
@@ -60,6 +61,7 @@ pub struct Handle {
     pub(super) end: Arc<Notify>,
     pub(super) volumes: Volumes,
     pub(super) jobs: Jobs,
+    pub(super) backups: Backups,
     /// Whether this system is Lucid's image, whose units release the data disk.
     pub(super) is_image: bool,
     /// Whether the data lies on a disk of its own.

@@ -71,10 +71,11 @@ struct Counters {
     done: AtomicU64,
     total: AtomicU64,
     cancelled: AtomicBool,
+    phase: Mutex<Option<String>>,
 }
 
 /// The end of a job that works.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     counters: Arc<Counters>,
 }
@@ -84,6 +85,12 @@ impl Progress {
     pub(super) fn set(&self, done: u64, total: u64) {
         self.counters.done.store(done, Ordering::Relaxed);
         self.counters.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Says what is being done now.
+    pub(super) fn phase(&self, text: &str) {
+        let phase = self.counters.phase.lock();
+        *phase.unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }
 
     /// Whether somebody wants it to end.
@@ -304,6 +311,11 @@ impl Handle {
     }
 }
 
+fn phase_of(counters: &Counters) -> Option<String> {
+    let phase = counters.phase.lock();
+    phase.unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// The job with its progress now.
 fn seen(live: &Live) -> Job {
     let done = live.progress.done.load(Ordering::Relaxed);
@@ -314,6 +326,7 @@ fn seen(live: &Live) -> Job {
         done_bytes: done,
         total_bytes: total,
         bytes_per_second: rate,
+        message: phase_of(&live.progress),
         remaining_seconds: rate.filter(|_| total > done).map(|rate| {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let seconds = ((total - done) as f64 / rate) as u64;

@@ -20,6 +20,12 @@ struct Weights {
     pids: u32,
 }
 
+const BACKUP: Weights = Weights {
+    cpu: 10,
+    io: 10,
+    pids: 512,
+};
+
 const fn weights(role: Role) -> Weights {
     match role {
         Role::Document => Weights {
@@ -100,17 +106,25 @@ impl Limits {
 
     /// Makes the cgroup of `role` with its limits. Blocks on sysfs only.
     pub(super) fn enforce(&self, role: Role, memory: EngineMemory) -> Enforced {
+        self.make(&format!("engine-{role}"), weights(role), memory)
+    }
+
+    /// Makes the cgroup of the process for backups: every client comes first.
+    pub(super) fn backup(&self, memory: EngineMemory) -> Enforced {
+        self.make("backup", BACKUP, memory)
+    }
+
+    fn make(&self, name: &str, weights: Weights, memory: EngineMemory) -> Enforced {
         let base = match &self.base {
             Ok(base) => base,
             Err(reason) => {
                 return Enforced::nothing(reason.clone());
             }
         };
-        let path = base.join(format!("engine-{role}"));
+        let path = base.join(name);
         if let Err(error) = create(&path) {
             return Enforced::nothing(error);
         }
-        let weights = weights(role);
         let memory_missing = missing(
             &path,
             &[("memory.max", memory.max), ("memory.high", memory.high)],

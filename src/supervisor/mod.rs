@@ -5,6 +5,7 @@
 //! answers systemd, and ends them in order. It never waits on an engine itself.
 
 mod alerts;
+mod backups;
 mod console;
 pub mod credentials;
 mod datastore;
@@ -43,6 +44,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub use backups::{
+    Listed as ListedBackups, Scope as RestoreScope, Wanted as WantedRestore,
+    key_file as backup_key_file,
+};
 pub use handle::{Action, CommandError, Handle};
 pub use jobs::{Job, JobState};
 pub use lock::{Lock, LockError};
@@ -113,6 +118,7 @@ impl Supervisor {
         devices: Devices,
     ) -> Self {
         let registry = Registry::open(plan.paths.engines_state(), &notify::stored());
+        let plan = Arc::new(plan);
         let (reload, reloads) = mpsc::channel(1);
         let datastores = Datastores::default();
         let handle = Handle {
@@ -122,12 +128,13 @@ impl Supervisor {
             end: Arc::new(Notify::new()),
             volumes: Volumes::new(&plan.paths, &plan.config.volume),
             jobs: jobs::Jobs::new(&plan.paths),
+            backups: backups::Backups::new(&plan),
             exchanging: Arc::default(),
             is_image: plan.paths.image_mark().exists(),
             has_disk: !plan.config.data.disk.is_empty(),
         };
         Self {
-            plan: Arc::new(plan),
+            plan,
             hub,
             registry,
             datastores,
@@ -216,6 +223,7 @@ impl Supervisor {
             self.hub.clone(),
             self.handle.volumes.clone(),
         ));
+        helpers.spawn(backups::run(self.handle.clone()));
         helpers.spawn(storage::run(
             self.hub.clone(),
             self.plan.paths.clone(),
@@ -363,6 +371,7 @@ impl Supervisor {
     async fn apply(&mut self, plan: Arc<Plan>) {
         let wanted: Vec<Role> = plan.config.enabled().map(|common| common.role).collect();
         self.plan = Arc::clone(&plan);
+        self.handle.backups.replan(&plan);
         let running = self
             .datastores
             .lock()

@@ -38,6 +38,7 @@ mod reserve;
 mod rollback;
 mod rounds;
 mod snapshots;
+mod staging;
 mod tool;
 mod transfer;
 mod tree;
@@ -61,6 +62,7 @@ pub use performance::{Performance, Rates, Source};
 pub use prepare::{Outcome, prepare};
 pub use report::{Fault, Guard, Storage, directory_of, pools_of_boot};
 pub use snapshots::{Origin, Snapshot};
+pub use staging::Staging;
 pub use verify::Verdict;
 
 use crate::fsx::FsError;

@@ -126,6 +126,11 @@ impl Manager {
         directory(&self.root_of(name), name)
     }
 
+    /// Where the files of a snapshot lie.
+    pub fn snapshot_path(&self, name: &Name, id: &str) -> PathBuf {
+        self.snapshot_dir(name).join(id)
+    }
+
     /// Snapshots of a volume, oldest first.
     ///
     /// # Errors

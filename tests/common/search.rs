@@ -80,7 +80,7 @@ impl Node {
         let node = Self {
             child,
             base: format!("http://127.0.0.1:{port}"),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: lucid::http::client().no_proxy().build().unwrap(),
             runtime,
         };
         let began = Instant::now();

@@ -131,7 +131,7 @@ fn writes_keep_versions_and_refuse_conflicts() {
 /// Status and body of `path` with the URI that `lucid credentials show search` prints.
 fn get(runtime: &tokio::runtime::Runtime, uri: &str, path: &str) -> (u16, Value) {
     runtime.block_on(async {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = lucid::http::client().no_proxy().build().unwrap();
         let answer = http.get(format!("{uri}{path}")).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
@@ -211,7 +211,7 @@ fn requests_that_wait_keep_nobody_else_waiting() {
                     .build()
                     .unwrap();
                 runtime.block_on(async {
-                    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                    let client = lucid::http::client().no_proxy().build().unwrap();
                     let request = client.put(url).basic_auth("boss", Some(PASSWORD));
                     let answer = request.json(&json!({"n": 1})).send().await.unwrap();
                     answer.status().as_u16()

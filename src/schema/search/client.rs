@@ -24,7 +24,7 @@ impl Client {
     /// Of the engine at `uri`, with user and password in it.
     pub(super) fn new(uri: &str) -> Result<Self, SchemaError> {
         let base = Url::parse(uri).map_err(|error| SchemaError::Address(error.to_string()))?;
-        let http = reqwest::Client::builder()
+        let http = crate::http::client()
             // A proxy of the environment has no business between two programs of one machine.
             .no_proxy()
             .timeout(LIMIT)

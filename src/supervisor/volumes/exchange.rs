@@ -36,7 +36,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`CommandError`], when it does not stop, and that of `work`.
-    pub(super) async fn while_held<T>(
+    pub(in crate::supervisor) async fn while_held<T>(
         &self,
         role: Role,
         work: impl Future<Output = Result<T, CommandError>>,

@@ -36,7 +36,11 @@ impl Handle {
     }
 
     /// As [`Handle::rollback`], confirmed; goes on only while somebody waits for it.
-    pub(super) async fn roll_back(&self, name: Name, id: String) -> Result<Snapshot, CommandError> {
+    pub(in crate::supervisor) async fn roll_back(
+        &self,
+        name: Name,
+        id: String,
+    ) -> Result<Snapshot, CommandError> {
         let _work = self.hub.begin_work("rollback", name.as_str());
         let owner = self.enabled_owner(&name);
         let work = self.with_volumes(move |volumes| volumes.rollback(&name, &id));

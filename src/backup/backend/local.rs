@@ -1,0 +1,130 @@
+//! A directory. A file is there with its whole content or not at all, and stays after a power cut.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::{FileFault, FileResult, Files};
+use crate::fsx;
+
+/// Ends the name of a file that is being written; no such name is an id.
+const TEMPORARY: &str = ".part";
+
+#[derive(Debug)]
+pub(super) struct Local {
+    root: PathBuf,
+}
+
+impl Local {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+}
+
+fn fault(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileFault {
+    let path = path.display().to_string();
+    move |error| FileFault {
+        what,
+        path,
+        is_missing: error.kind() == io::ErrorKind::NotFound,
+        cause: error.to_string(),
+    }
+}
+
+/// Directories first, so that a repository of packs is walked once.
+fn list(dir: &Path, depth: u32, found: &mut Vec<(String, u64)>) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() && depth > 0 {
+            list(&entry.path(), depth - 1, found)?;
+        } else if meta.is_file() {
+            found.push((entry.file_name().to_string_lossy().into_owned(), meta.len()));
+        }
+    }
+    Ok(())
+}
+
+impl Files for Local {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn create(&self) -> FileResult<()> {
+        let failed = |error: fsx::FsError| FileFault {
+            what: error.action,
+            path: error.path.display().to_string(),
+            cause: error.source.to_string(),
+            is_missing: false,
+        };
+        fsx::create_dir_durable(&self.root, 0o700).map_err(failed)?;
+        for dir in ["data", "index", "keys", "locks", "snapshots"] {
+            fsx::create_dir(&self.root.join(dir), 0o700).map_err(failed)?;
+        }
+        for shard in 0..=255_u8 {
+            let dir = self.root.join(format!("data/{shard:02x}"));
+            fsx::create_dir(&dir, 0o700).map_err(failed)?;
+        }
+        fsx::sync_fs(&self.root).map_err(failed)
+    }
+
+    fn list(&self, dir: &str) -> FileResult<Vec<(String, u64)>> {
+        let dir_path = self.root.join(dir);
+        let mut found = Vec::new();
+        let depth = u32::from(dir == "data");
+        match list(&dir_path, depth, &mut found) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(fault("list", &dir_path)(error))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    fn read(&self, path: &str, range: Option<(u32, u32)>) -> FileResult<Bytes> {
+        let path = self.root.join(path);
+        let content = match range {
+            None => std::fs::read(&path),
+            Some((offset, length)) => File::open(&path).and_then(|file| {
+                let mut content = vec![0; length as usize];
+                file.read_exact_at(&mut content, u64::from(offset))?;
+                Ok(content)
+            }),
+        };
+        content.map(Bytes::from).map_err(fault("read", &path))
+    }
+
+    fn write(&self, path: &str, content: Vec<Bytes>) -> FileResult<()> {
+        let path = self.root.join(path);
+        let mut name = path.clone().into_os_string();
+        name.push(TEMPORARY);
+        let temporary = PathBuf::from(name);
+        let dir = path.parent().unwrap_or(&self.root);
+        let written = File::create(&temporary)
+            .and_then(|mut file| {
+                for bytes in &content {
+                    file.write_all(bytes)?;
+                }
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .and_then(|()| fsx::sync_dir(dir));
+        written.map_err(|error| {
+            // What is left of it has no id for a name, and is written over the next time.
+            let _ = std::fs::remove_file(&temporary);
+            fault("write", &path)(error)
+        })
+    }
+
+    fn remove(&self, path: &str) -> FileResult<()> {
+        let path = self.root.join(path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(fault("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Makes a backup: every part, then the manifest, then a check of the repository.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::manifest::{EngineVersion, Facts, Manifest, Part, VERSION};
+use super::repository::{Repository, Saved};
+use super::request::{Answer, Create, Files, Store};
+use super::search::Search;
+use super::{BackupError, cache, document, search, verify};
+use crate::config::Role;
+
+/// Makes the backup that `wanted` describes. A part that fails keeps the backup from being there;
+/// what was written for it is found again by the next one.
+///
+/// # Errors
+/// [`BackupError`].
+pub(super) fn create(
+    repository: &Repository,
+    wanted: &Create,
+    host: &str,
+    runtime: &tokio::runtime::Handle,
+    phase: &dyn Fn(&str),
+) -> Result<Answer, BackupError> {
+    let mut manifest = Manifest {
+        version: VERSION,
+        id: wanted.id.clone(),
+        taken: wanted.taken.clone(),
+        host: host.to_owned(),
+        lucid: env!("CARGO_PKG_VERSION").to_owned(),
+        engines: wanted
+            .stores
+            .iter()
+            .map(engine_of)
+            .collect::<BTreeMap<_, _>>(),
+        parts: Vec::new(),
+    };
+    {
+        let _beside_others = repository.claim(false)?;
+        for store in &wanted.stores {
+            phase(&format!("backing up {}", store.role));
+            manifest
+                .parts
+                .push(part(repository, wanted, store, runtime)?);
+        }
+        for files in &wanted.files {
+            phase(&format!("backing up {}", files.part));
+            manifest.parts.push(directory(repository, files)?);
+        }
+        repository.save_manifest(&manifest)?;
+    }
+    phase("checking the repository");
+    // A backup counts as good only after it was read back.
+    let checked = verify::verify(repository, wanted.share)?;
+    Ok(Answer::Created { manifest, checked })
+}
+
+fn engine_of(store: &Store) -> (String, EngineVersion) {
+    let version = EngineVersion {
+        engine: store.engine.name().to_owned(),
+        version: store.version.text.clone(),
+    };
+    (store.role.name().to_owned(), version)
+}
+
+fn made(name: &str, saved: Saved, began: Instant, facts: Facts) -> Part {
+    Part {
+        name: name.to_owned(),
+        snapshot: saved.snapshot,
+        bytes: saved.bytes,
+        added: saved.added,
+        seconds: began.elapsed().as_secs_f64(),
+        facts,
+    }
+}
+
+fn part(
+    repository: &Repository,
+    wanted: &Create,
+    store: &Store,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Part, BackupError> {
+    let began = Instant::now();
+    let login = &store.credentials.supervisor;
+    match store.role {
+        Role::Document => {
+            let pace = document::Pace(wanted.rest);
+            let dump = document::Dump::begin(store.address, login.clone(), pace)?;
+            let facts = Facts::Document {
+                collections: dump.collections,
+            };
+            let saved = repository.save_streams(document::PART, dump.streams)?;
+            Ok(made(document::PART, saved, began, facts))
+        }
+        Role::Cache => {
+            let volume = &store.volume;
+            let held =
+                runtime.block_on(cache::capture(store.address, login, volume, &store.program))?;
+            let saved = repository.save_streams(cache::PART, vec![held.stream()])?;
+            Ok(made(cache::PART, saved, began, held.facts.clone()))
+        }
+        Role::Search => {
+            let engine = Search::new(store.address, login)?;
+            let (from, snapshot, indices) =
+                runtime.block_on(engine.capture(&store.volume, &wanted.id))?;
+            let saved = repository.save_directory(
+                search::PART,
+                &from,
+                std::path::Path::new(search::DIR),
+            )?;
+            Ok(made(
+                search::PART,
+                saved,
+                began,
+                Facts::Search { snapshot, indices },
+            ))
+        }
+    }
+}
+
+fn directory(repository: &Repository, files: &Files) -> Result<Part, BackupError> {
+    let began = Instant::now();
+    let to = std::path::PathBuf::from(format!("/{}", files.part.replace(':', "/")));
+    let saved = repository.save_directory(&files.part, &files.path, &to)?;
+    let facts = Facts::Files {
+        files: saved.files,
+        volume: files.volume.clone(),
+        quota: files.quota,
+    };
+    Ok(made(&files.part, saved, began, facts))
+}

@@ -1,0 +1,97 @@
+//! The document store: a dump as mongodump lays it out, read from one state of the store.
+
+mod dump;
+mod load;
+mod namespaces;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
+use sha2::{Digest, Sha256};
+
+use super::BackupError;
+use crate::engine::Login;
+
+pub(super) use dump::{Dump, Pace};
+pub(super) use load::load;
+pub(super) use namespaces::{Listed, list};
+
+/// Name of the part.
+pub(super) const PART: &str = "document";
+/// Where the dump lies in it.
+pub(super) const DUMP: &str = "/document/dump";
+const SELECTION: Duration = Duration::from_secs(10);
+
+/// A driver for the store at `address`.
+pub(super) fn connect(address: SocketAddr, login: &Login) -> Result<mongodb::Client, BackupError> {
+    let mut options = ClientOptions::default();
+    options.hosts = vec![ServerAddress::Tcp {
+        host: address.ip().to_string(),
+        port: Some(address.port()),
+    }];
+    options.app_name = Some("lucid-backup".to_owned());
+    options.direct_connection = Some(true);
+    options.max_pool_size = Some(2);
+    options.server_selection_timeout = Some(SELECTION);
+    options.connect_timeout = Some(SELECTION);
+    let mut credential = Credential::default();
+    credential.username = Some(login.user.clone());
+    credential.password = Some(login.password.clone());
+    credential.source = Some("admin".to_owned());
+    credential.mechanism = Some(AuthMechanism::ScramSha256);
+    options.credential = Some(credential);
+    mongodb::Client::with_options(options).map_err(|error| failed(&error))
+}
+
+/// A fault of the store, or of what it was asked.
+pub(super) fn failed(error: &mongodb::error::Error) -> BackupError {
+    BackupError::Capture {
+        part: PART.to_owned(),
+        cause: error.to_string(),
+    }
+}
+
+/// Sum of the documents' SHA-256 modulo 2^256: the same for the same documents in any order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sum([u64; 4]);
+
+impl Sum {
+    pub(super) fn add(&mut self, document: &[u8]) {
+        let digest = Sha256::digest(document);
+        let mut carry = 0_u128;
+        for (word, bytes) in self.0.iter_mut().zip(digest.chunks_exact(8)) {
+            let added = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+            let sum = u128::from(*word) + u128::from(added) + carry;
+            #[allow(clippy::cast_possible_truncation)]
+            let low = sum as u64;
+            *word = low;
+            carry = sum >> 64;
+        }
+    }
+
+    pub(super) fn hex(self) -> String {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_be_bytes()).collect();
+        super::hex(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_documents_does_not_change_their_sum_and_everything_else_does() {
+        let sum = |documents: &[&str]| {
+            let mut sum = Sum::default();
+            for document in documents {
+                sum.add(document.as_bytes());
+            }
+            sum.hex()
+        };
+        assert_eq!(sum(&["a", "b", "c"]), sum(&["c", "a", "b"]));
+        assert_ne!(sum(&["a", "b"]), sum(&["a", "b", "b"]));
+        assert_ne!(sum(&["a", "b"]), sum(&["ab"]));
+        assert_ne!(sum(&["a"]), sum(&[]));
+    }
+}

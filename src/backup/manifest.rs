@@ -1,0 +1,121 @@
+//! What a backup holds: its parts, with the counts and hashes that a drill compares.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What this version writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// One backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Such as `20261127T020000Z`.
+    pub id: String,
+    /// When it was begun, RFC 3339.
+    pub taken: String,
+    /// Name of the appliance.
+    pub host: String,
+    /// Version of Lucid.
+    pub lucid: String,
+    /// Engine and version by datastore.
+    pub engines: BTreeMap<String, EngineVersion>,
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+/// What served a datastore then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineVersion {
+    /// Such as `secantus`.
+    pub engine: String,
+    /// As it says itself.
+    pub version: String,
+}
+
+/// One part: a restic snapshot of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// `document`, `cache`, `search`, `system`, or `volume:NAME`.
+    pub name: String,
+    /// Id of the restic snapshot.
+    pub snapshot: String,
+    /// What was read, in bytes.
+    pub bytes: u64,
+    /// What of it was new in the repository and was written, in bytes.
+    pub added: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What is in it.
+    pub facts: Facts,
+}
+
+/// What a part is known by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Facts {
+    /// A dump of documents.
+    Document {
+        /// Every collection and view.
+        collections: Vec<Collection>,
+    },
+    /// The file that the cache wrote.
+    Cache {
+        /// Keys, whatever their time to live.
+        keys: u64,
+        /// SHA-256 of the file.
+        sha256: String,
+    },
+    /// A snapshot of the search engine in a repository of its own.
+    Search {
+        /// Name of that snapshot.
+        snapshot: String,
+        /// Documents by index.
+        indices: BTreeMap<String, u64>,
+    },
+    /// Files.
+    Files {
+        /// How many.
+        files: u64,
+        /// Kind of the volume; absent where it is none.
+        #[serde(default)]
+        volume: Option<String>,
+        /// Its quota in bytes.
+        #[serde(default)]
+        quota: Option<u64>,
+    },
+}
+
+/// A collection or a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Database.
+    pub db: String,
+    /// Its name there.
+    pub name: String,
+    /// Documents; 0 for a view.
+    pub count: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// Sum of the documents' SHA-256, which their order does not change.
+    pub hash: String,
+}
+
+impl Manifest {
+    /// The part of this name.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.name == name)
+    }
+
+    /// What was read for it, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// What was written for it, in bytes.
+    pub fn added(&self) -> u64 {
+        self.parts.iter().map(|part| part.added).sum()
+    }
+}

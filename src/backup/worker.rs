@@ -1,0 +1,298 @@
+//! The process that does it: one request on its input, lines on its output, then it ends.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::manifest::Manifest;
+use super::rebuild::{self, compare, rebuild};
+use super::request::{Answer, Fetch, Line, Rebuild, Request, Work};
+use super::{BackupError, Key, Repository, create, insert, verify};
+use crate::fsx;
+
+/// How often it says how far it is.
+const TELL: Duration = Duration::from_millis(500);
+const MAX_REQUEST: u64 = 16 << 20;
+
+/// Says what happens, a line each.
+struct Teller<W>(Arc<Mutex<W>>);
+
+impl<W> Clone for Teller<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<W: Write> Teller<W> {
+    fn tell(&self, line: &Line) {
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = serde_json::to_string(line).unwrap_or_default();
+        // Whoever asked may be gone; the work is worth its end all the same.
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+}
+
+/// Reads a request and does it. Answers whether it was done; why not was told.
+pub fn run(input: impl Read, output: impl Write + Send + 'static) -> bool {
+    let teller = Teller(Arc::new(Mutex::new(output)));
+    let result = read(input).and_then(|request| work(&request, &teller));
+    match result {
+        Ok(answer) => {
+            teller.tell(&Line::Done { answer });
+            true
+        }
+        Err(error) => {
+            let message = error.to_string();
+            teller.tell(&Line::Failed { message });
+            false
+        }
+    }
+}
+
+fn read(input: impl Read) -> Result<Request, BackupError> {
+    let wrong =
+        |cause: String| BackupError::Refused(format!("the request cannot be read: {cause}"));
+    let mut text = String::new();
+    input
+        .take(MAX_REQUEST)
+        .read_to_string(&mut text)
+        .map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn work<W: Write + Send + 'static>(
+    request: &Request,
+    teller: &Teller<W>,
+) -> Result<Answer, BackupError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| BackupError::Refused(error.to_string()))?;
+    let handle = runtime.handle();
+    let key = Key::parse(&request.key).map_err(|error| BackupError::Refused(error.to_string()))?;
+    let makes = matches!(request.work, Work::Create(_));
+    let repository = Repository::open(
+        &request.place,
+        &key,
+        &request.host,
+        handle,
+        makes,
+        request.append_only,
+    )?;
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (meter, told) = (repository.meter().clone(), teller.clone());
+    let telling = std::thread::spawn(move || {
+        let mut last = (0, 0);
+        while stopped.recv_timeout(TELL) == Err(RecvTimeoutError::Timeout) {
+            let (done, total) = meter.get();
+            if (done, total) != last {
+                last = (done, total);
+                told.tell(&Line::Progress { done, total });
+            }
+        }
+    });
+    let phase = |text: &str| {
+        teller.tell(&Line::Phase {
+            text: text.to_owned(),
+        });
+    };
+    let answer = act(&repository, request, handle, &phase);
+    drop(stop);
+    if telling.join().is_err() {
+        tracing::error!("progress is not told any more");
+    }
+    answer
+}
+
+fn act(
+    repository: &Repository,
+    request: &Request,
+    runtime: &tokio::runtime::Handle,
+    phase: &dyn Fn(&str),
+) -> Result<Answer, BackupError> {
+    match &request.work {
+        Work::Create(wanted) => create::create(repository, wanted, &request.host, runtime, phase),
+        Work::List => Ok(Answer::Backups {
+            backups: all(repository)?,
+            append_only: repository.is_append_only(),
+        }),
+        Work::Verify { share } => {
+            let _beside_others = repository.claim(false)?;
+            phase("reading the repository");
+            let checked = verify::verify(repository, *share)?;
+            Ok(Answer::Verified { checked })
+        }
+        Work::Forget { keep } => Ok(Answer::Forgotten {
+            backups: repository.forget(keep)?,
+        }),
+        Work::Unlock => Ok(Answer::Unlocked {
+            claims: repository.unlock()?,
+        }),
+        Work::Drill(wanted) => drill(repository, wanted, runtime, phase),
+        Work::Rebuild(wanted) => put_back(repository, wanted, runtime, phase),
+        Work::Fetch(wanted) => {
+            let _beside_others = repository.claim(false)?;
+            let manifest = chosen(repository, &wanted.backup)?;
+            fetch(repository, &manifest, wanted)
+        }
+        Work::Insert(wanted) => {
+            let _beside_others = repository.claim(false)?;
+            let manifest = chosen(repository, &wanted.backup)?;
+            let done = insert::insert(repository, &manifest, wanted, runtime, phase);
+            rebuild::remove(&wanted.scratch)?;
+            done
+        }
+    }
+}
+
+fn all(repository: &Repository) -> Result<Vec<Manifest>, BackupError> {
+    let found = repository.manifests()?;
+    Ok(found.into_iter().map(|(_, manifest)| manifest).collect())
+}
+
+/// The backup that is meant; `latest` is this appliance's own where it has one.
+fn chosen(repository: &Repository, id: &str) -> Result<Manifest, BackupError> {
+    let mut found = all(repository)?;
+    if id == "latest" {
+        return found.pop().ok_or_else(|| {
+            BackupError::Refused(format!(
+                "the repository {} has no backup; `lucid backup create` makes one",
+                repository.place()
+            ))
+        });
+    }
+    let known = found.iter().position(|manifest| manifest.id == id);
+    known.map(|at| found.swap_remove(at)).ok_or_else(|| {
+        BackupError::Refused(format!(
+            "the repository {} has no backup {id:?}; `lucid backup list` shows all",
+            repository.place()
+        ))
+    })
+}
+
+fn fetch(
+    repository: &Repository,
+    manifest: &Manifest,
+    wanted: &Fetch,
+) -> Result<Answer, BackupError> {
+    let part = manifest.part(&wanted.part).ok_or_else(|| {
+        let there: Vec<_> = manifest
+            .parts
+            .iter()
+            .map(|part| part.name.as_str())
+            .collect();
+        BackupError::Refused(format!(
+            "backup {} has no part {:?}; it has {}",
+            manifest.id,
+            wanted.part,
+            there.join(", ")
+        ))
+    })?;
+    let (files, bytes) =
+        repository.restore(&part.snapshot, &wanted.below, &wanted.to, wanted.dry_run)?;
+    Ok(Answer::Fetched {
+        backup: manifest.id.clone(),
+        facts: part.facts.clone(),
+        files,
+        bytes,
+    })
+}
+
+/// What a power cut or an end on request left is removed first.
+fn empty(scratch: &Path) -> Result<(), BackupError> {
+    rebuild::remove(scratch)?;
+    fsx::create_dir(scratch, 0o711)?;
+    Ok(())
+}
+
+fn drill(
+    repository: &Repository,
+    wanted: &Rebuild,
+    runtime: &tokio::runtime::Handle,
+    phase: &dyn Fn(&str),
+) -> Result<Answer, BackupError> {
+    let began = Instant::now();
+    let _beside_others = repository.claim(false)?;
+    let manifest = chosen(repository, &wanted.backup)?;
+    empty(&wanted.scratch)?;
+    let compared: Result<_, BackupError> = (|| {
+        let mut compared = Vec::new();
+        for target in &wanted.stores {
+            let engine = runtime.block_on(rebuild(
+                repository,
+                &manifest,
+                target,
+                &wanted.scratch,
+                phase,
+            ))?;
+            phase(&format!("comparing {}", target.store.role));
+            compared.extend(runtime.block_on(compare(&manifest, &target.store, &engine))?);
+            runtime.block_on(engine.stop())?;
+            // One at a time: there is no room for all.
+            rebuild::remove(&target.data)?;
+        }
+        for part in manifest.parts.iter().filter(|part| is_files(part)) {
+            phase(&format!("restoring {}", part.name));
+            let to = wanted.scratch.join("files");
+            let below = format!("/{}", part.name.replace(':', "/"));
+            let (files, bytes) = repository.restore(&part.snapshot, &below, &to, false)?;
+            compared.push(format!(
+                "{}: {files} files with {bytes} bytes, every hash equal",
+                part.name
+            ));
+            rebuild::remove(&to)?;
+        }
+        Ok(compared)
+    })();
+    rebuild::remove(&wanted.scratch)?;
+    Ok(Answer::Drilled {
+        backup: manifest.id,
+        compared: compared?,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+fn is_files(part: &super::manifest::Part) -> bool {
+    matches!(part.facts, super::manifest::Facts::Files { .. })
+}
+
+fn put_back(
+    repository: &Repository,
+    wanted: &Rebuild,
+    runtime: &tokio::runtime::Handle,
+    phase: &dyn Fn(&str),
+) -> Result<Answer, BackupError> {
+    let _beside_others = repository.claim(false)?;
+    let manifest = chosen(repository, &wanted.backup)?;
+    empty(&wanted.scratch)?;
+    let restored: Result<_, BackupError> = (|| {
+        let mut restored = Vec::new();
+        for target in &wanted.stores {
+            let engine = runtime.block_on(rebuild(
+                repository,
+                &manifest,
+                target,
+                &wanted.scratch,
+                phase,
+            ))?;
+            phase(&format!("comparing {}", target.store.role));
+            restored.extend(runtime.block_on(compare(&manifest, &target.store, &engine))?);
+            runtime.block_on(engine.stop())?;
+            rebuild::finish(target)?;
+        }
+        for one in &wanted.files {
+            phase(&format!("restoring {}", one.part));
+            fetch(repository, &manifest, one)?;
+            restored.push(format!("{} lies in {}", one.part, one.to.display()));
+        }
+        Ok(restored)
+    })();
+    rebuild::remove(&wanted.scratch)?;
+    Ok(Answer::Rebuilt {
+        restored: restored?,
+        manifest: Box::new(manifest),
+    })
+}

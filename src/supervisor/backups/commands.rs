@@ -1,0 +1,511 @@
+//! What is asked of backups while the appliance runs.
+
+use serde::Serialize;
+use tokio::runtime::Handle as Runtime;
+
+use super::super::alerts::{clear, raise};
+use super::super::handle::{CommandError, Handle};
+use super::super::jobs::{Job, Progress};
+use super::state::{Outcome, Record};
+use super::{Backups, places, process, sources};
+use crate::backup::Place;
+use crate::backup::manifest::Manifest;
+use crate::backup::request::{Answer, Create, Rebuild, Request, Target, Work};
+use crate::config::BackupRepository;
+use crate::paths::Paths;
+use crate::status::{Alert, Severity, now_rfc3339};
+use crate::units::human_bytes;
+
+/// Directory of the data disk for what is on the way, below the place of the system's own files.
+const SCRATCH: &str = "backup-scratch";
+/// Alerts of backups begin so.
+const ALERT: &str = "backup:";
+
+/// A repository with its backups.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// Name in the configuration.
+    pub repository: String,
+    /// Where it lies.
+    pub place: String,
+    /// Why it could not be read.
+    pub problem: Option<String>,
+    /// Whether nothing is removed from it.
+    pub append_only: bool,
+    /// What came of the last work.
+    #[serde(flatten)]
+    pub record: Record,
+    /// Oldest first.
+    pub backups: Vec<Manifest>,
+}
+
+/// An id that sorts by time: `20261127T020000Z`.
+fn id_of(taken: &str) -> String {
+    let whole = taken.split('.').next().unwrap_or_default();
+    let plain: String = whole.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{}Z", plain.trim_end_matches('Z'))
+}
+
+/// Where what is on the way lies.
+pub(super) fn scratch(paths: &Paths) -> std::path::PathBuf {
+    paths.data().join(format!(".{SCRATCH}"))
+}
+
+impl Backups {
+    /// A request for a repository.
+    pub(super) fn request(
+        &self,
+        of: &BackupRepository,
+        work: Work,
+    ) -> Result<Request, CommandError> {
+        let makes = matches!(work, Work::Create(_));
+        let place = self.place(of)?;
+        if let Place::Directory { path } = &place
+            && !makes
+            && !path.exists()
+        {
+            return Err(CommandError::Refused(format!(
+                "there is no repository at {place}; the first `lucid backup create` makes it"
+            )));
+        }
+        let host = nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Ok(Request {
+            key: self.key(makes)?.words().to_owned(),
+            host,
+            append_only: of.append_only,
+            place,
+            work,
+        })
+    }
+
+    /// Memory for work with scratch engines, or without.
+    pub(super) fn memory(&self, with_engines: bool) -> u64 {
+        let plan = self.plan();
+        let own = plan.config.backup.memory.0;
+        let largest = plan
+            .memory
+            .shares
+            .iter()
+            .map(|share| share.memory.max)
+            .max();
+        own + if with_engines {
+            largest.unwrap_or(0)
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn run(
+        &self,
+        of: &BackupRepository,
+        work: Work,
+        progress: &Progress,
+    ) -> Result<Answer, String> {
+        let with_engines = matches!(work, Work::Drill(_) | Work::Rebuild(_) | Work::Insert(_));
+        let request = self.request(of, work).map_err(|error| error.to_string())?;
+        process::run(&self.plan(), &request, self.memory(with_engines), progress)
+    }
+}
+
+fn unexpected(answer: &Answer) -> String {
+    format!("the process for backups answered something else: {answer:?}")
+}
+
+impl Handle {
+    /// Begins `work` as a job, one at a time.
+    pub(super) async fn begin_backup(
+        &self,
+        kind: &'static str,
+        subject: &str,
+        work: impl FnOnce(&Self, &Progress, &Runtime) -> Result<String, String> + Send + 'static,
+    ) -> Result<Job, CommandError> {
+        if let Some(reason) = self.hub.snapshot().background_paused {
+            return Err(CommandError::Refused(format!(
+                "{kind} is held back: {reason}; start it again when that is over"
+            )));
+        }
+        let turn = self.backups.turn(kind).map_err(CommandError::Refused)?;
+        let (handle, runtime) = (self.clone(), Runtime::current());
+        let (jobs, subject) = (self.jobs.clone(), subject.to_owned());
+        let started = tokio::task::spawn_blocking(move || {
+            let named = subject.clone();
+            jobs.start(kind, &subject, move |progress| {
+                let _turn = turn;
+                let _shown = handle.hub.begin_work(kind, &named);
+                work(&handle, progress, &runtime)
+            })
+        });
+        started
+            .await
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+            .map_err(CommandError::Refused)
+    }
+
+    /// Makes a backup in every repository, or in the one that is named; a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn create_backup(&self, repository: Option<&str>) -> Result<Job, CommandError> {
+        let to = match repository {
+            Some(name) => vec![self.backups.repository(Some(name))?],
+            None => self.backups.repositories(),
+        };
+        if to.is_empty() {
+            self.backups.repository(None)?;
+        }
+        let names: Vec<_> = to.iter().map(|one| one.name.clone()).collect();
+        self.begin_backup("backup", &names.join(", "), move |handle, progress, _| {
+            handle.back_up(&to, progress)
+        })
+        .await
+    }
+
+    /// Runs on the job's own thread.
+    fn back_up(&self, to: &[BackupRepository], progress: &Progress) -> Result<String, String> {
+        let taken = now_rfc3339();
+        let mut said = Vec::new();
+        let mut failed = Vec::new();
+        for one in to {
+            match self.back_up_to(one, &taken, progress) {
+                Ok(message) => said.push(format!("{}: {message}", one.name)),
+                Err(message) => failed.push(format!("{}: {message}", one.name)),
+            }
+            if progress.is_cancelled() {
+                break;
+            }
+        }
+        if failed.is_empty() {
+            Ok(said.join("; "))
+        } else {
+            failed.extend(said);
+            Err(failed.join("; "))
+        }
+    }
+
+    fn back_up_to(
+        &self,
+        to: &BackupRepository,
+        taken: &str,
+        progress: &Progress,
+    ) -> Result<String, String> {
+        let done = self.capture(to, taken, progress);
+        let id = format!("{ALERT}failed:{}", to.name);
+        let (record, result) = match done {
+            Ok(manifest) => {
+                clear(&self.hub, &id, "backup");
+                let message = format!(
+                    "backup {} holds {} in {} parts, {} of that new; checked",
+                    manifest.id,
+                    human_bytes(manifest.bytes()),
+                    manifest.parts.len(),
+                    human_bytes(manifest.added())
+                );
+                (Some(manifest), Ok(message))
+            }
+            Err(message) => {
+                if !progress.is_cancelled() {
+                    let alert = Alert::new(
+                        id,
+                        Severity::Warning,
+                        "backup",
+                        format!("the backup to {} failed: {message}", to.name),
+                        "mend that and run `lucid backup create`; older backups stay as they are",
+                    );
+                    raise(&self.hub, alert);
+                }
+                (None, Err(message))
+            }
+        };
+        self.backups.note(|state| {
+            let known = state.record(&to.name);
+            known.failed = result.is_err();
+            known.last_result = Some(result.clone().unwrap_or_else(|message| message));
+            if let Some(manifest) = record {
+                known.last_good = Some(manifest.id);
+                known.last_good_at = Some(manifest.taken);
+            }
+        });
+        self.tell_backups();
+        result
+    }
+
+    fn capture(
+        &self,
+        to: &BackupRepository,
+        taken: &str,
+        progress: &Progress,
+    ) -> Result<Manifest, String> {
+        let text = |error: CommandError| error.to_string();
+        let plan = self.backups.plan();
+        let manager = self.volumes.manager()?;
+        let place = self.backups.place(to).map_err(text)?;
+        places::ensure_volume(&manager, &plan.paths, &place).map_err(|error| error.to_string())?;
+        // The key first: it is in the backup, and told.
+        self.backups.key(true).map_err(text)?;
+        let stores = sources::stores(&plan, &self.hub.snapshot()).map_err(text)?;
+        let volumes = sources::volumes(&manager).map_err(|error| error.to_string())?;
+        let system = sources::System::gather(&plan.paths).map_err(|error| error.to_string())?;
+        let mut files = volumes.files.clone();
+        files.push(system.files());
+        let shares = plan.config.backup.verify_share;
+        let share = self.backups.state().share % shares;
+        self.backups
+            .note(|state| state.share = (share + 1) % shares);
+        let work = Work::Create(Create {
+            id: id_of(taken),
+            taken: taken.to_owned(),
+            stores,
+            files,
+            rest: f64::from(plan.config.backup.rest_percent) / 100.0,
+            share: Some((share, shares)),
+        });
+        match self.backups.run(to, work, progress)? {
+            Answer::Created { manifest, .. } => Ok(manifest),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All repositories with their backups. Waits for them; nothing else does.
+    ///
+    /// # Errors
+    /// [`CommandError`] where other work on backups runs.
+    pub async fn list_backups(&self) -> Result<Vec<Listed>, CommandError> {
+        let handle = self.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let state = handle.backups.state();
+            let list = |one: BackupRepository| {
+                let place = handle.backups.place(&one);
+                let answer = handle.backups.run(&one, Work::List, &Progress::default());
+                let record = state.repositories.get(&one.name).cloned();
+                let mut listed = Listed {
+                    place: place.map_or_else(|error| error.to_string(), |place| place.to_string()),
+                    repository: one.name,
+                    problem: None,
+                    append_only: one.append_only,
+                    record: record.unwrap_or_default(),
+                    backups: Vec::new(),
+                };
+                match answer {
+                    Ok(Answer::Backups {
+                        backups,
+                        append_only,
+                    }) => {
+                        listed.backups = backups;
+                        listed.append_only = append_only;
+                    }
+                    Ok(other) => listed.problem = Some(unexpected(&other)),
+                    Err(problem) => listed.problem = Some(problem),
+                }
+                listed
+            };
+            handle
+                .backups
+                .repositories()
+                .into_iter()
+                .map(list)
+                .collect()
+        });
+        listed
+            .await
+            .map_err(|error| CommandError::Refused(error.to_string()))
+    }
+
+    /// Reads a whole repository back, as a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn verify_backups(&self, repository: Option<&str>) -> Result<Job, CommandError> {
+        let of = self.backups.repository(repository)?;
+        let name = of.name.clone();
+        self.begin_backup("backup-verify", &name, move |handle, progress, _| {
+            let answer = handle
+                .backups
+                .run(&of, Work::Verify { share: None }, progress);
+            let result = answer.and_then(|answer| match answer {
+                Answer::Verified { checked } => Ok(format!(
+                    "every one of {} packs with {} was read, and is as it was written",
+                    checked.read,
+                    human_bytes(checked.bytes)
+                )),
+                other => Err(unexpected(&other)),
+            });
+            handle.judged(&of.name, "verify", &result, progress);
+            result
+        })
+        .await
+    }
+
+    /// Restores a backup into scratch engines and compares, as a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn drill(&self, repository: Option<&str>, backup: &str) -> Result<Job, CommandError> {
+        let of = self.backups.repository(repository)?;
+        let (name, backup) = (of.name.clone(), backup.to_owned());
+        self.begin_backup("drill", &name, move |handle, progress, _| {
+            let result = handle.rehearse(&of, backup, progress);
+            handle.judged(&of.name, "drill", &result, progress);
+            result
+        })
+        .await
+    }
+
+    fn rehearse(
+        &self,
+        of: &BackupRepository,
+        backup: String,
+        progress: &Progress,
+    ) -> Result<String, String> {
+        let plan = self.backups.plan();
+        let scratch = scratch(&plan.paths);
+        let mut stores = Vec::new();
+        for common in plan.config.enabled() {
+            let store = sources::store(&plan, common.role).map_err(|error| error.to_string())?;
+            stores.push(Target {
+                data: scratch.join(common.role.name()),
+                store,
+            });
+        }
+        let work = Work::Drill(Rebuild {
+            backup,
+            stores,
+            scratch,
+            files: Vec::new(),
+        });
+        match self.backups.run(of, work, progress)? {
+            Answer::Drilled {
+                backup,
+                compared,
+                seconds,
+            } => Ok(format!(
+                "backup {backup} restores ({seconds:.0} s): {}",
+                compared.join("; ")
+            )),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Remembers, shows and alerts what a verification or a drill came to.
+    fn judged(
+        &self,
+        repository: &str,
+        what: &str,
+        result: &Result<String, String>,
+        progress: &Progress,
+    ) {
+        if progress.is_cancelled() {
+            return;
+        }
+        let id = format!("{ALERT}{what}:{repository}");
+        let (well, message) = match result {
+            Ok(message) => {
+                clear(&self.hub, &id, "backup");
+                (true, message.clone())
+            }
+            Err(message) => {
+                let alert = Alert::new(
+                    id,
+                    Severity::Critical,
+                    "backup",
+                    format!("the {what} of repository {repository} failed: {message}"),
+                    "make a new backup to another place now, then look at the disk: `lucid volume \
+                     health`",
+                );
+                raise(&self.hub, alert);
+                (false, message.clone())
+            }
+        };
+        let outcome = Outcome {
+            at: now_rfc3339(),
+            well,
+            message,
+        };
+        self.backups.note(|state| {
+            let record = state.record(repository);
+            if what == "drill" {
+                record.drilled = Some(outcome);
+            } else {
+                record.verified = Some(outcome);
+            }
+        });
+        self.tell_backups();
+    }
+
+    /// Removes backups that are older than the configuration keeps, as a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn prune_backups(&self, repository: Option<&str>) -> Result<Job, CommandError> {
+        let of = self.backups.repository(repository)?;
+        let name = of.name.clone();
+        self.begin_backup("backup-prune", &name, move |handle, progress, _| {
+            let keep = super::times::keep(&handle.backups.plan().config.backup);
+            match handle.backups.run(
+                &of,
+                Work::Forget {
+                    keep: Box::new(keep),
+                },
+                progress,
+            )? {
+                Answer::Forgotten { backups } if backups.is_empty() => {
+                    Ok("no backup is old enough to go".to_owned())
+                }
+                Answer::Forgotten { backups } => Ok(format!(
+                    "{} backups were removed: {}",
+                    backups.len(),
+                    backups.join(", ")
+                )),
+                other => Err(unexpected(&other)),
+            }
+        })
+        .await
+    }
+
+    /// Ends the claims of other programs on a repository, as a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn unlock_backups(&self, repository: Option<&str>) -> Result<Job, CommandError> {
+        let of = self.backups.repository(repository)?;
+        let name = of.name.clone();
+        self.begin_backup(
+            "backup-unlock",
+            &name,
+            move |handle, progress, _| match handle.backups.run(&of, Work::Unlock, progress)? {
+                Answer::Unlocked { claims } => Ok(format!("{claims} claims were ended")),
+                other => Err(unexpected(&other)),
+            },
+        )
+        .await
+    }
+
+    /// Notes that somebody has the key, or takes the one of another appliance.
+    ///
+    /// # Errors
+    /// [`CommandError`]; the key is as it was then.
+    pub async fn change_key(&self, words: Option<String>) -> Result<(), CommandError> {
+        let handle = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let backups = &handle.backups;
+            if let Some(words) = words {
+                let key = crate::backup::Key::parse(&words)
+                    .map_err(|error| CommandError::Invalid(error.to_string()))?;
+                let file = super::key_file(&backups.plan().paths);
+                if file.exists() {
+                    let aside = file.with_extension(format!("key-{}", id_of(&now_rfc3339())));
+                    std::fs::rename(&file, &aside)
+                        .map_err(|error| CommandError::Refused(error.to_string()))?;
+                }
+                key.write(&file)
+                    .map_err(|error| CommandError::Refused(error.to_string()))?;
+            }
+            backups.note(|state| state.key_shown = Some(now_rfc3339()));
+            handle.tell_backups();
+            Ok(())
+        });
+        done.await
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+    }
+}

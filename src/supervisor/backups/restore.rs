@@ -1,0 +1,458 @@
+//! Restores: made beside what is there, compared, and put in its place in one step. What they
+//! replace is kept.
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle as Runtime;
+
+use super::super::credentials;
+use super::super::handle::{CommandError, Handle};
+use super::super::jobs::{Job, Progress};
+use super::commands::scratch;
+use super::sources;
+use crate::backup::manifest::{Facts, Manifest};
+use crate::backup::request::{Answer, Fetch, Insert, Rebuild, Target, What, Work};
+use crate::config::{BackupRepository, Role};
+use crate::engine::Credentials;
+use crate::fsx;
+use crate::units::human_bytes;
+use crate::volume::{Kind, Manager, Name, Staging};
+
+/// What is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scope", rename_all = "lowercase")]
+pub enum Scope {
+    /// All datastores and volumes of the backup, with the passwords of that time.
+    Everything,
+    /// One datastore.
+    Datastore {
+        /// Which one.
+        role: Role,
+    },
+    /// One volume.
+    Volume {
+        /// Its name.
+        name: Name,
+    },
+    /// A collection, an index or keys, into the running datastore.
+    Piece {
+        /// Which one.
+        what: What,
+    },
+}
+
+/// A restore that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The repository; the first of the configuration without one.
+    #[serde(default)]
+    pub repository: Option<String>,
+    /// Id of the backup, or `latest`.
+    pub backup: String,
+    /// What of it.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Repeats what is replaced.
+    #[serde(default)]
+    pub confirm: Option<String>,
+    /// Only says what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Scope {
+    /// What has to be repeated, where something is replaced.
+    fn replaces(&self) -> Option<String> {
+        match self {
+            Self::Everything => Some("everything".to_owned()),
+            Self::Datastore { role } => Some(role.name().to_owned()),
+            Self::Volume { name } => Some(name.to_string()),
+            Self::Piece {
+                what: What::Keys { prefix },
+            } => Some(prefix.clone()),
+            Self::Piece { .. } => None,
+        }
+    }
+}
+
+/// A datastore or volume that is made anew.
+struct Coming {
+    name: Name,
+    role: Option<Role>,
+    staging: Staging,
+    /// The volume was made for it.
+    made: bool,
+    /// Passwords that come with it.
+    credentials: Option<Credentials>,
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Handle {
+    /// Restores, as a job.
+    ///
+    /// # Errors
+    /// [`CommandError`] where it cannot begin.
+    pub async fn restore_backup(&self, wanted: Wanted) -> Result<Job, CommandError> {
+        let of = self.backups.repository(wanted.repository.as_deref())?;
+        if let Scope::Datastore { role } = &wanted.scope {
+            self.is_enabled(*role)?;
+        }
+        let confirmed = wanted.scope.replaces();
+        if let Some(name) = confirmed.filter(|_| !wanted.dry_run)
+            && wanted.confirm.as_deref() != Some(&name)
+        {
+            return Err(CommandError::Invalid(format!(
+                "what {name} holds now would be replaced by that of backup {} (and kept as a \
+                 snapshot where the pool can); say so with --confirm {name}, or look first with \
+                 --dry-run",
+                wanted.backup
+            )));
+        }
+        let name = of.name.clone();
+        self.begin_backup("restore", &name, move |handle, progress, runtime| {
+            handle.restore_from(&of, &wanted, progress, runtime)
+        })
+        .await
+    }
+
+    fn is_enabled(&self, role: Role) -> Result<(), CommandError> {
+        let plan = self.backups.plan();
+        if plan.config.enabled().any(|common| common.role == role) {
+            return Ok(());
+        }
+        Err(CommandError::NotEnabled(role))
+    }
+
+    /// Runs on the job's own thread.
+    fn restore_from(
+        &self,
+        of: &BackupRepository,
+        wanted: &Wanted,
+        progress: &Progress,
+        runtime: &Runtime,
+    ) -> Result<String, String> {
+        let manifest = self.chosen(of, &wanted.backup, progress)?;
+        if wanted.dry_run {
+            return describe(&manifest, &wanted.scope);
+        }
+        match &wanted.scope {
+            Scope::Piece { what } => self.insert(of, &manifest, what, progress),
+            scope => self.replace(of, &manifest, scope, progress, runtime),
+        }
+    }
+
+    fn chosen(
+        &self,
+        of: &BackupRepository,
+        id: &str,
+        progress: &Progress,
+    ) -> Result<Manifest, String> {
+        let Answer::Backups { mut backups, .. } = self.backups.run(of, Work::List, progress)?
+        else {
+            return Err("the repository could not be listed".to_owned());
+        };
+        if id == "latest" {
+            return backups
+                .pop()
+                .ok_or_else(|| format!("repository {} has no backup", of.name));
+        }
+        let at = backups.iter().position(|one| one.id == id);
+        at.map(|at| backups.swap_remove(at)).ok_or_else(|| {
+            format!(
+                "repository {} has no backup {id:?}; `lucid backup list` shows all",
+                of.name
+            )
+        })
+    }
+
+    fn insert(
+        &self,
+        of: &BackupRepository,
+        manifest: &Manifest,
+        what: &What,
+        progress: &Progress,
+    ) -> Result<String, String> {
+        let plan = self.backups.plan();
+        let role = match what {
+            What::Collection { .. } => Role::Document,
+            What::Index { .. } => Role::Search,
+            What::Keys { .. } => Role::Cache,
+        };
+        self.is_enabled(role).map_err(text)?;
+        let store = sources::store(&plan, role).map_err(text)?;
+        // Keys take the place of others: what is there now is kept aside first.
+        let kept = if matches!(what, What::Keys { .. }) {
+            self.keep_aside(role)?
+        } else {
+            String::new()
+        };
+        let work = Work::Insert(Box::new(Insert {
+            backup: manifest.id.clone(),
+            store,
+            scratch: scratch(&plan.paths),
+            what: what.clone(),
+        }));
+        match self.backups.run(of, work, progress)? {
+            Answer::Inserted { message } => Ok(format!("{message}{kept}")),
+            other => Err(format!("unexpected: {other:?}")),
+        }
+    }
+
+    fn keep_aside(&self, role: Role) -> Result<String, String> {
+        let name: Name = role.volume().parse().map_err(text)?;
+        let manager = self.volumes.manager()?;
+        match manager.snapshot(&name, crate::volume::Origin::Manual) {
+            Ok(snapshot) => Ok(format!(
+                "; what was there before is snapshot {} of volume {name}",
+                snapshot.id
+            )),
+            // A plain directory keeps nothing.
+            Err(crate::volume::OpError::Unsupported { .. }) => Ok(String::new()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Makes datastores and volumes anew beside what is there, then exchanges them.
+    fn replace(
+        &self,
+        of: &BackupRepository,
+        manifest: &Manifest,
+        scope: &Scope,
+        progress: &Progress,
+        runtime: &Runtime,
+    ) -> Result<String, String> {
+        let plan = self.backups.plan();
+        let manager = self.volumes.manager()?;
+        let everything = *scope == Scope::Everything;
+        let passwords = if everything {
+            self.passwords(of, manifest, progress)?
+        } else {
+            Vec::new()
+        };
+        let (mut coming, mut stores, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for common in plan.config.enabled() {
+            let role = common.role;
+            let meant = everything || *scope == Scope::Datastore { role };
+            let has = manifest.part(role.name()).is_some();
+            if !meant || (everything && !has) {
+                continue;
+            }
+            let mut store = sources::store(&plan, role).map_err(text)?;
+            let old = passwords.iter().find(|(of, _)| *of == role);
+            if let Some((_, credentials)) = old {
+                store.credentials = credentials.clone();
+            }
+            let name: Name = role.volume().parse().map_err(text)?;
+            let staging = manager.stage(&name).map_err(text)?;
+            stores.push(Target {
+                store,
+                data: staging.path().to_path_buf(),
+            });
+            coming.push(Coming {
+                name,
+                role: Some(role),
+                staging,
+                made: false,
+                credentials: old.map(|(_, credentials)| credentials.clone()),
+            });
+        }
+        for part in &manifest.parts {
+            let Facts::Files {
+                volume: Some(kind),
+                quota,
+                ..
+            } = &part.facts
+            else {
+                continue;
+            };
+            let Some(name) = part.name.strip_prefix("volume:") else {
+                continue;
+            };
+            let name: Name = name.parse().map_err(text)?;
+            if !everything && *scope != (Scope::Volume { name: name.clone() }) {
+                continue;
+            }
+            let kind: Kind = kind.parse()?;
+            let made = manager.info(&name).is_err();
+            if made {
+                manager.create(&name, kind, *quota, None).map_err(text)?;
+            }
+            let staging = manager.stage(&name).map_err(text)?;
+            files.push(Fetch {
+                backup: manifest.id.clone(),
+                part: part.name.clone(),
+                below: format!("/{}", part.name.replace(':', "/")),
+                to: staging.path().to_path_buf(),
+                dry_run: false,
+            });
+            coming.push(Coming {
+                name,
+                role: None,
+                staging,
+                made,
+                credentials: None,
+            });
+        }
+        if coming.is_empty() {
+            return Err(format!(
+                "backup {} has nothing of that; it has {}",
+                manifest.id,
+                names(manifest)
+            ));
+        }
+        let work = Work::Rebuild(Rebuild {
+            backup: manifest.id.clone(),
+            stores,
+            scratch: scratch(&plan.paths),
+            files,
+        });
+        let restored = self.backups.run(of, work, progress);
+        let restored = match restored {
+            Ok(Answer::Rebuilt { restored, .. }) => restored,
+            other => {
+                unmake(&manager, coming);
+                return Err(other.map_or_else(|message| message, |answer| format!("{answer:?}")));
+            }
+        };
+        progress.phase("exchanging");
+        let mut said = restored;
+        for one in coming {
+            said.push(self.put_in_place(&manager, one, runtime)?);
+        }
+        Ok(said.join("; "))
+    }
+
+    /// The passwords that the backup holds.
+    fn passwords(
+        &self,
+        of: &BackupRepository,
+        manifest: &Manifest,
+        progress: &Progress,
+    ) -> Result<Vec<(Role, Credentials)>, String> {
+        let dir = self.backups.plan().paths.run().join("backup-passwords");
+        let work = Work::Fetch(Fetch {
+            backup: manifest.id.clone(),
+            part: "system".to_owned(),
+            below: "/system/credentials".to_owned(),
+            to: dir.clone(),
+            dry_run: false,
+        });
+        let fetched = self.backups.run(of, work, progress);
+        let read = |role: Role| {
+            let found = fsx::read_json(&dir.join(format!("{role}.json")), 16 << 10);
+            found.ok().flatten().map(|credentials| (role, credentials))
+        };
+        let found = Role::ALL.into_iter().filter_map(read).collect();
+        let removed = std::fs::remove_dir_all(&dir);
+        fetched?;
+        removed.map_err(|error| format!("{}: {error}; remove it", dir.display()))?;
+        Ok(found)
+    }
+
+    /// One step for each: what is there now is kept.
+    fn put_in_place(
+        &self,
+        manager: &Manager,
+        coming: Coming,
+        runtime: &Runtime,
+    ) -> Result<String, String> {
+        let Coming {
+            name,
+            role,
+            staging,
+            credentials: new,
+            ..
+        } = coming;
+        let size = staging
+            .size()
+            .map_or_else(String::new, |size| format!(" ({size})"));
+        let paths = &self.backups.plan().paths;
+        let old = match (role, &new) {
+            (Some(role), Some(new)) => {
+                let old = credentials::load(paths, role).ok();
+                credentials::save(paths, role, new).map_err(text)?;
+                old
+            }
+            _ => None,
+        };
+        let done = if staging.is_subvolume() {
+            let kept = staging.keep().map_err(text)?;
+            let rolled_back = self.roll_back(name.clone(), kept.id.clone());
+            let replaced = runtime.block_on(rolled_back).map_err(text);
+            // The volume has it now.
+            if let Err(error) = manager.delete_snapshot(&name, &kept.id) {
+                tracing::warn!(
+                    "{error}; snapshot {} of {name} is needed by nobody",
+                    kept.id
+                );
+            }
+            replaced.map(|replaced| format!("snapshot {}", replaced.id))
+        } else {
+            let work = async { staging.exchange().map_err(CommandError::from) };
+            let kept = match role {
+                Some(role) => runtime.block_on(self.while_held(role, work)),
+                None => runtime.block_on(work),
+            };
+            kept.map(|kept| kept.display().to_string()).map_err(text)
+        };
+        if done.is_err()
+            && let (Some(role), Some(old)) = (role, old)
+        {
+            credentials::save(paths, role, &old).map_err(text)?;
+        }
+        let kept = done?;
+        Ok(format!(
+            "{name}{size} is restored, what it replaced is {kept}"
+        ))
+    }
+}
+
+fn unmake(manager: &Manager, coming: Vec<Coming>) {
+    for one in coming {
+        let (name, made) = (one.name.clone(), one.made);
+        drop(one);
+        if made {
+            manager.unmake_empty(&name);
+        }
+    }
+}
+
+fn names(manifest: &Manifest) -> String {
+    let names: Vec<_> = manifest
+        .parts
+        .iter()
+        .map(|part| part.name.as_str())
+        .collect();
+    names.join(", ")
+}
+
+/// What a restore would do.
+fn describe(manifest: &Manifest, scope: &Scope) -> Result<String, String> {
+    let part = |name: &str| {
+        manifest.part(name).ok_or_else(|| {
+            format!(
+                "backup {} has no {name}; it has {}",
+                manifest.id,
+                names(manifest)
+            )
+        })
+    };
+    let said = match scope {
+        Scope::Everything => format!("everything ({})", names(manifest)),
+        Scope::Datastore { role } => {
+            let part = part(role.name())?;
+            format!("{role}, {}", human_bytes(part.bytes))
+        }
+        Scope::Volume { name } => {
+            let part = part(&format!("volume:{name}"))?;
+            format!("volume {name}, {}", human_bytes(part.bytes))
+        }
+        Scope::Piece { what } => format!("{what:?}"),
+    };
+    Ok(format!(
+        "backup {} of {} by Lucid {} would be restored: {said}; nothing was changed",
+        manifest.id, manifest.taken, manifest.lucid
+    ))
+}
