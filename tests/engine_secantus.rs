@@ -271,8 +271,8 @@ async fn a_full_disk_fails_the_probes_and_is_survived() {
     let mut client = server.ready().await;
     let user = driver(&server.engine.uri(&server.ctx)).await;
     let sessions = collection(&user);
-    let blob = mongodb::bson::Binary {
-        subtype: mongodb::bson::spec::BinarySubtype::Generic,
+    let blob = bson::Binary {
+        subtype: bson::spec::BinarySubtype::Generic,
         bytes: (0..200_000u32)
             .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2])
             .collect(),
