@@ -1,5 +1,6 @@
 //! A restic repository: parts go in as snapshots, and come out as files.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,6 +87,15 @@ impl ProgressBars for Meter {
     }
 }
 
+/// Whether what looks unchanged since the last backup is taken from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    /// Files tell by their times and inodes.
+    Latest,
+    /// A stream has neither: one of the same length may be another.
+    None,
+}
+
 /// What was put into the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
@@ -120,6 +130,24 @@ impl std::fmt::Debug for Repository {
 
 fn backends(files: &Arc<dyn Files>) -> RepositoryBackends {
     RepositoryBackends::new(Arc::new(Adapter(Arc::clone(files))), None)
+}
+
+/// What the kernel said, out of a fault that is written for programmers.
+fn in_short(said: &str) -> String {
+    let message = said.split("message: \"").nth(1);
+    let message = message.and_then(|rest| rest.split('"').next());
+    message.map_or_else(|| said.chars().take(300).collect(), str::to_owned)
+}
+
+/// What a fault says beside advice for programmers.
+pub(super) fn plain(said: &str) -> String {
+    let Some((before, after)) = said.split_once("`rustic_core` experienced") else {
+        return said.replace('\n', " ");
+    };
+    let message = after.split("Message:\n").nth(1).unwrap_or_default();
+    let message = message.split("\n\n").next().unwrap_or_default();
+    let before = before.trim_end_matches([' ', ':']);
+    format!("{before}: {}", message.replace('\n', " "))
 }
 
 /// What the library knows of a fault, in one line.
@@ -252,8 +280,8 @@ impl Repository {
         label: &str,
         source: &R,
         faults: &Faults,
-        from: &Path,
-        to: &Path,
+        (from, to): (&Path, &Path),
+        parent: Parent,
     ) -> Result<Saved, BackupError>
     where
         R: ReadSource + 'static,
@@ -271,7 +299,8 @@ impl Repository {
         tags.add(tag.to_owned());
         options.tags = vec![tags];
         let snapshot = SnapshotFile::from_options(&options).map_err(&fault)?;
-        let mut options = BackupOptions::default().parent_opts(ParentOptions::default());
+        let mut options = BackupOptions::default()
+            .parent_opts(ParentOptions::default().force(parent == Parent::None));
         options.as_path = Some(to.to_path_buf());
         let saved = repository.archive(&options, source, snapshot, &[from.to_path_buf()]);
         // The library passes over what cannot be read: what it read in spite of that is no backup.
@@ -306,14 +335,8 @@ impl Repository {
         streams: Vec<Stream>,
     ) -> Result<Saved, BackupError> {
         let (source, faults) = Streams::new(streams);
-        self.archive(
-            PART,
-            label,
-            &source,
-            &faults,
-            Path::new("/"),
-            Path::new("/"),
-        )
+        let root = Path::new("/");
+        self.archive(PART, label, &source, &faults, (root, root), Parent::None)
     }
 
     /// Puts a directory in as the part `label`, under the path `to`.
@@ -330,7 +353,7 @@ impl Repository {
             part: label.to_owned(),
             cause: cause_of(&error),
         })?;
-        self.archive(PART, label, &source, &faults, from, to)
+        self.archive(PART, label, &source, &faults, (from, to), Parent::Latest)
     }
 
     /// Makes the backup be there.
@@ -349,7 +372,8 @@ impl Repository {
         };
         let (source, faults) = Streams::new(vec![stream]);
         let root = Path::new("/");
-        self.archive(MANIFEST, &manifest.id, &source, &faults, root, root)
+        let id = &manifest.id;
+        self.archive(MANIFEST, id, &source, &faults, (root, root), Parent::None)
     }
 
     fn snapshots(&self) -> Result<Vec<SnapshotFile>, BackupError> {
@@ -416,6 +440,29 @@ impl Repository {
     /// # Errors
     /// [`BackupError`].
     pub fn restore(
+        &self,
+        snapshot: &str,
+        below: &str,
+        to: &Path,
+        dry_run: bool,
+    ) -> Result<(u64, u64), BackupError> {
+        // The library ends its threads by a panic when a pack is damaged or the disk is full.
+        let restored = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.restore_or_panic(snapshot, below, to, dry_run)
+        }));
+        restored.unwrap_or_else(|panic| {
+            // Damage is named by a check, which only looks.
+            super::verify::verify(self, None)?;
+            let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+            Err(BackupError::Repository {
+                doing: "restoring",
+                place: self.place.clone(),
+                cause: in_short(said),
+            })
+        })
+    }
+
+    fn restore_or_panic(
         &self,
         snapshot: &str,
         below: &str,

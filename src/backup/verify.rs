@@ -4,7 +4,7 @@ use rustic_core::{CheckOptions, FileType, ReadSubsetOption};
 use sha2::{Digest, Sha256};
 
 use super::BackupError;
-use super::repository::Repository;
+use super::repository::{Repository, plain};
 use super::request::Checked;
 
 /// How many faults are named.
@@ -63,7 +63,7 @@ pub(super) fn verify(
             .0
             .iter()
             .filter(|(level, _)| format!("{level:?}") == "Error")
-            .map(|(_, error)| error.to_string()),
+            .map(|(_, error)| plain(&error.to_string())),
     );
     if !wrong.is_empty() {
         return Err(damaged(repository, &wrong));

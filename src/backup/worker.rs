@@ -36,6 +36,8 @@ impl<W: Write> Teller<W> {
 
 /// Reads a request and does it. Answers whether it was done; why not was told.
 pub fn run(input: impl Read, output: impl Write + Send + 'static) -> bool {
+    // What a library ends so is caught and told; half a page of it is of use to nobody.
+    std::panic::set_hook(Box::new(|_| ()));
     let teller = Teller(Arc::new(Mutex::new(output)));
     let result = read(input).and_then(|request| work(&request, &teller));
     match result {

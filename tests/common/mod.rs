@@ -2,6 +2,7 @@
 // Each test file uses its own part.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod backups;
 pub mod pool;
 pub mod search;
 

@@ -20,8 +20,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Of a request, beside the time for its content at the slowest rate that is borne with.
 const LIMIT: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 * 1024;
-/// How long a signature holds.
-const SIGNED: Duration = Duration::from_secs(900);
+/// How long a signature holds: longer than all tries.
+const SIGNED: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct S3 {
@@ -31,7 +31,6 @@ pub(super) struct S3 {
     location: String,
     http: reqwest::Client,
     runtime: Runtime,
-    first_wait: Duration,
 }
 
 /// Why the service did not do it.
@@ -97,7 +96,6 @@ impl S3 {
             location: super::Place::S3(place.clone()).to_string(),
             http,
             runtime,
-            first_wait: FIRST_WAIT,
         })
     }
 
@@ -109,77 +107,87 @@ impl S3 {
         }
     }
 
-    /// Sends until it is done, or cannot be done.
+    /// Sends until it is done, or cannot be done. Whoever waits may be a thread of the runtime's own
+    /// or none, but not its only one.
     fn send(
-        &self,
-        method: &Method,
-        url: impl Fn() -> url::Url,
-        range: Option<(u32, u32)>,
-        body: Option<&Bytes>,
-    ) -> Result<Bytes, Refusal> {
-        self.runtime.block_on(async {
-            let mut wait = self.first_wait;
-            let mut left = TRIES;
-            loop {
-                let result = self.once(method.clone(), url(), range, body.cloned()).await;
-                left -= 1;
-                match result {
-                    Err(refusal) if refusal.may_pass() && left > 0 => {
-                        tracing::warn!("{}: {refusal}; tried again in {wait:?}", self.location);
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(LONGEST_WAIT);
-                    }
-                    result => return result,
-                }
-            }
-        })
-    }
-
-    async fn once(
         &self,
         method: Method,
         url: url::Url,
         range: Option<(u32, u32)>,
         body: Option<Bytes>,
     ) -> Result<Bytes, Refusal> {
-        let bytes = match (&body, range) {
-            (Some(body), _) => body.len() as u64,
-            (None, Some((_, length))) => u64::from(length),
-            // A pack is at most this large.
-            (None, None) => 64 << 20,
+        let (http, location) = (self.http.clone(), self.location.clone());
+        let (done, result) = std::sync::mpsc::sync_channel(1);
+        let work = async move {
+            let mut wait = FIRST_WAIT;
+            let mut left = TRIES;
+            loop {
+                let sent = once(&http, method.clone(), url.clone(), range, body.clone());
+                left -= 1;
+                match sent.await {
+                    Err(refusal) if refusal.may_pass() && left > 0 => {
+                        tracing::warn!("{location}: {refusal}; tried again in {wait:?}");
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(LONGEST_WAIT);
+                    }
+                    result => {
+                        let _ = done.send(result);
+                        return;
+                    }
+                }
+            }
         };
-        let limit = LIMIT + Duration::from_secs(bytes / SLOWEST);
-        let mut request = self.http.request(method, url).timeout(limit);
-        if let Some((offset, length)) = range {
-            let last = u64::from(offset) + u64::from(length).saturating_sub(1);
-            request = request.header("range", format!("bytes={offset}-{last}"));
-        }
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        let unreachable = |error: reqwest::Error| {
-            // The address bears a signature.
-            let error = error.without_url();
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            Refusal::Unreachable(cause.unwrap_or_else(|| error.to_string()))
-        };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        let content = response.bytes().await.map_err(unreachable)?;
-        if !status.is_success() {
-            return Err(Refusal::Status {
-                status,
-                said: code_of(&content),
-                remedy: remedy(status),
-            });
-        }
-        match range {
-            Some((_, length)) if content.len() != length as usize => Err(Refusal::Short {
-                got: content.len(),
-                wanted: length as usize,
-            }),
-            _ => Ok(content),
-        }
+        self.runtime.spawn(work);
+        result
+            .recv()
+            .unwrap_or_else(|_| Err(Refusal::Unreachable("the request was given up".to_owned())))
+    }
+}
+
+async fn once(
+    http: &reqwest::Client,
+    method: Method,
+    url: url::Url,
+    range: Option<(u32, u32)>,
+    body: Option<Bytes>,
+) -> Result<Bytes, Refusal> {
+    let bytes = match (&body, range) {
+        (Some(body), _) => body.len() as u64,
+        (None, Some((_, length))) => u64::from(length),
+        // A pack is at most this large.
+        (None, None) => 64 << 20,
+    };
+    let limit = LIMIT + Duration::from_secs(bytes / SLOWEST);
+    let mut request = http.request(method, url).timeout(limit);
+    if let Some((offset, length)) = range {
+        let last = u64::from(offset) + u64::from(length).saturating_sub(1);
+        request = request.header("range", format!("bytes={offset}-{last}"));
+    }
+    if let Some(body) = body {
+        request = request.body(body);
+    }
+    let unreachable = |error: reqwest::Error| {
+        // The address bears a signature.
+        let error = error.without_url();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        Refusal::Unreachable(cause.unwrap_or_else(|| error.to_string()))
+    };
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    let content = response.bytes().await.map_err(unreachable)?;
+    if !status.is_success() {
+        return Err(Refusal::Status {
+            status,
+            said: code_of(&content),
+            remedy: remedy(status),
+        });
+    }
+    match range {
+        Some((_, length)) if content.len() != length as usize => Err(Refusal::Short {
+            got: content.len(),
+            wanted: length as usize,
+        }),
+        _ => Ok(content),
     }
 }
 
@@ -234,7 +242,7 @@ impl Files for S3 {
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let sign = || {
+            let url = {
                 let mut action = self.bucket.list_objects_v2(Some(&self.credentials));
                 action.with_prefix(&*prefix);
                 if dir.is_empty() {
@@ -246,7 +254,7 @@ impl Files for S3 {
                 action.sign(SIGNED)
             };
             let page = self
-                .send(&Method::GET, sign, None, None)
+                .send(Method::GET, url, None, None)
                 .and_then(|content| {
                     let text = String::from_utf8_lossy(&content);
                     ListObjectsV2::parse_response(&text)
@@ -266,33 +274,31 @@ impl Files for S3 {
 
     fn read(&self, path: &str, range: Option<(u32, u32)>) -> FileResult<Bytes> {
         let key = self.key(path);
-        let sign = || {
-            let action = self.bucket.get_object(Some(&self.credentials), &key);
-            action.sign(SIGNED)
-        };
-        self.send(&Method::GET, sign, range, None)
+        let action = self.bucket.get_object(Some(&self.credentials), &key);
+        let url = action.sign(SIGNED);
+        self.send(Method::GET, url, range, None)
             .map_err(fault("read", &key))
     }
 
     fn write(&self, path: &str, content: Vec<Bytes>) -> FileResult<()> {
         let key = self.key(path);
         let body = Bytes::from(content.concat());
-        let sign = || {
+        let url = {
             let action = self.bucket.put_object(Some(&self.credentials), &key);
             action.sign(SIGNED)
         };
-        self.send(&Method::PUT, sign, None, Some(&body))
+        self.send(Method::PUT, url, None, Some(body))
             .map(drop)
             .map_err(fault("write", &key))
     }
 
     fn remove(&self, path: &str) -> FileResult<()> {
         let key = self.key(path);
-        let sign = || {
+        let url = {
             let action = self.bucket.delete_object(Some(&self.credentials), &key);
             action.sign(SIGNED)
         };
-        match self.send(&Method::DELETE, sign, None, None) {
+        match self.send(Method::DELETE, url, None, None) {
             Err(refusal) if !refusal.is_missing() => Err(fault("remove", &key)(refusal)),
             _ => Ok(()),
         }
