@@ -1,6 +1,7 @@
 //! Makes a backup: every part, then the manifest, then a check of the repository.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use super::manifest::{EngineVersion, Facts, Manifest, Part, VERSION};
@@ -9,6 +10,7 @@ use super::request::{Answer, Create, Files, Store};
 use super::search::Search;
 use super::{BackupError, cache, document, search, verify};
 use crate::config::Role;
+use crate::fsx::FsError;
 
 /// Makes the backup that `wanted` describes. A part that fails keeps the backup from being there;
 /// what was written for it is found again by the next one.
@@ -122,7 +124,9 @@ fn directory(repository: &Repository, files: &Files) -> Result<Part, BackupError
     let began = Instant::now();
     let to = std::path::PathBuf::from(format!("/{}", files.part.replace(':', "/")));
     let saved = repository.save_directory(&files.part, &files.path, &to)?;
+    let meta = std::fs::metadata(&files.path).map_err(FsError::wrap("look at", &files.path))?;
     let facts = Facts::Files {
+        owner: Some((meta.mode() & 0o7777, meta.uid(), meta.gid())),
         files: saved.files,
         volume: files.volume.clone(),
         quota: files.quota,

@@ -31,7 +31,7 @@ pub(super) fn insert(
     runtime: &tokio::runtime::Handle,
     phase: &dyn Fn(&str),
 ) -> Result<Answer, BackupError> {
-    fsx::create_dir(&wanted.scratch, 0o711)?;
+    super::scratch::passable(&wanted.scratch)?;
     let message = match &wanted.what {
         What::Collection { db, name, to } => {
             collection(repository, manifest, wanted, (db, name), to, runtime, phase)
@@ -138,6 +138,8 @@ async fn index(
     phase("fetching the snapshot of the search engine");
     let place = "lucid-restore";
     let from = wanted.store.volume.join("snapshots").join(place);
+    // Of a restore that was cut off.
+    super::rebuild::remove(&from)?;
     fsx::create_dir(&from, 0o700)?;
     repository.restore(snapshot, search::DIR, &from, false)?;
     super::scratch::give(&from, wanted.store.run_as)?;
@@ -165,14 +167,15 @@ async fn index(
     super::rebuild::remove(&from)?;
     done?;
     let now = engine.counts().await?.get(to).copied();
-    if now == Some(*count) {
+    if let Some(now) = now.filter(|now| (count[0]..=count[1]).contains(now)) {
         Ok(format!(
-            "index {name} of {} is {to} now: {count} documents",
+            "index {name} of {} is {to} now: {now} documents",
             manifest.taken
         ))
     } else {
         Err(BackupError::Refused(format!(
-            "index {to} has {now:?} documents, {count} were backed up: delete it and try again"
+            "index {to} has {now:?} documents, {} to {} were backed up: compare before it is used",
+            count[0], count[1]
         )))
     }
 }

@@ -72,8 +72,8 @@ pub enum Facts {
     Search {
         /// Name of that snapshot.
         snapshot: String,
-        /// Documents by index.
-        indices: BTreeMap<String, u64>,
+        /// Documents by index, as counted before and after the snapshot.
+        indices: BTreeMap<String, [u64; 2]>,
     },
     /// Files.
     Files {
@@ -85,6 +85,9 @@ pub enum Facts {
         /// Its quota in bytes.
         #[serde(default)]
         quota: Option<u64>,
+        /// Mode, user and group of its own directory.
+        #[serde(default)]
+        owner: Option<(u32, u32, u32)>,
     },
 }
 

@@ -43,7 +43,10 @@ pub enum BackupError {
         cause: String,
     },
     /// Nothing is there yet.
-    #[error("there is no repository at {0}; the first `lucid backup create` makes it")]
+    #[error(
+        "there is no repository at {0}. Where there was one: is its disk mounted, its bucket the \
+         same? A new one is made by `lucid backup create` under a name in lucid.toml that had none"
+    )]
     NoRepository(String),
     /// The key opens nothing there.
     #[error(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustic_core::repofile::{NodeType, SnapshotFile, SnapshotId};
+use rustic_core::repofile::{Node, NodeType, SnapshotFile, SnapshotId};
 use rustic_core::{
     BackupOptions, ConfigOptions, Credentials, FileType, IndexedFull, KeepOptions, KeyOptions,
     LocalDestination, LsOptions, OpenStatus, ParentOptions, Progress, ProgressBars, ProgressType,
@@ -24,7 +24,7 @@ use super::source::{Directory, Faults, Stream, Streams};
 const PART: &str = "lucid-part";
 /// Marks the snapshots of manifests.
 const MANIFEST: &str = "lucid-manifest";
-const MANIFEST_FILE: &str = "/manifest.json";
+const MANIFEST_FILE: &str = "/manifest/manifest.json";
 const MANIFEST_BYTES: usize = 64 << 20;
 
 /// A pack is kept in memory until it is written, several at once; 8 MiB is also a fair size for an
@@ -96,6 +96,9 @@ enum Parent {
     None,
 }
 
+/// Backups with the snapshots that hold their manifests, and what is wrong with others.
+type Manifests = (Vec<(SnapshotFile, Manifest)>, Vec<String>);
+
 /// What was put into the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
@@ -130,6 +133,37 @@ impl std::fmt::Debug for Repository {
 
 fn backends(files: &Arc<dyn Files>) -> RepositoryBackends {
     RepositoryBackends::new(Arc::new(Adapter(Arc::clone(files))), None)
+}
+
+/// That what was restored is what the repository says of it, but for its content, which has hashes.
+fn same(path: &Path, node: &Node) -> Result<(), BackupError> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let meta =
+        std::fs::symlink_metadata(path).map_err(crate::fsx::FsError::wrap("look at", path))?;
+    let kind = meta.file_type();
+    let right_kind = match &node.node_type {
+        NodeType::File => kind.is_file() && meta.len() == node.meta.size,
+        NodeType::Dir => kind.is_dir(),
+        NodeType::Symlink { .. } => kind.is_symlink(),
+        _ => !kind.is_file() && !kind.is_dir() && !kind.is_symlink(),
+    };
+    let mode = node.meta.mode.map(|mode| mode & 0o7777);
+    let now = meta.permissions().mode() & 0o7777;
+    let right_mode = kind.is_symlink() || mode.is_none_or(|mode| mode == now);
+    let root = nix::unistd::Uid::effective().is_root();
+    let right_owner = !root
+        || (node.meta.uid.is_none_or(|uid| uid == meta.uid())
+            && node.meta.gid.is_none_or(|gid| gid == meta.gid()));
+    if right_kind && right_mode && right_owner {
+        return Ok(());
+    }
+    Err(BackupError::Refused(format!(
+        "{} could not be restored as it was (length, mode {:o} for {:o}, or owner): restore it with \
+         restic, outside of the service's bounds",
+        path.display(),
+        now,
+        mode.unwrap_or(0)
+    )))
 }
 
 /// What the kernel said, out of a fault that is written for programmers.
@@ -335,7 +369,10 @@ impl Repository {
         streams: Vec<Stream>,
     ) -> Result<Saved, BackupError> {
         let (source, faults) = Streams::new(streams);
-        let root = Path::new("/");
+        // A path of its own: who removes old snapshots of a group by its paths, as restic forget
+        // does, must not take two parts for one.
+        let root = format!("/{label}");
+        let root = Path::new(&root);
         self.archive(PART, label, &source, &faults, (root, root), Parent::None)
     }
 
@@ -371,7 +408,7 @@ impl Repository {
             open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
         };
         let (source, faults) = Streams::new(vec![stream]);
-        let root = Path::new("/");
+        let root = Path::new("/manifest");
         let id = &manifest.id;
         self.archive(MANIFEST, id, &source, &faults, (root, root), Parent::None)
     }
@@ -382,36 +419,59 @@ impl Repository {
             .map_err(self.failed("listing backups"))
     }
 
-    /// All backups, oldest first, with the snapshots that hold their manifests.
-    pub(super) fn manifests(&self) -> Result<Vec<(SnapshotFile, Manifest)>, BackupError> {
-        let mut snapshots = self.snapshots()?;
+    /// All backups that can be read, oldest first, with the snapshots that hold their manifests;
+    /// and what is wrong with the others.
+    pub(super) fn manifests(&self) -> Result<Manifests, BackupError> {
+        let all = self.snapshots()?;
+        let ids: std::collections::BTreeSet<String> = all
+            .iter()
+            .map(|one| one.id.to_hex().as_str().to_owned())
+            .collect();
+        let mut snapshots = all;
         snapshots.retain(|snapshot| snapshot.tags.contains(MANIFEST));
         if snapshots.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         snapshots.sort_by(|one, two| one.time.cmp(&two.time));
         let repository = self
             .again()?
             .to_indexed()
             .map_err(self.failed("reading the index"))?;
-        let mut found = Vec::new();
+        let (mut found, mut wrong) = (Vec::new(), Vec::new());
         for snapshot in snapshots {
-            let text = self.read(&repository, &snapshot, MANIFEST_FILE, MANIFEST_BYTES)?;
-            let manifest: Manifest =
-                serde_json::from_slice(&text).map_err(|error| BackupError::Repository {
-                    doing: "reading a manifest",
-                    place: self.place.clone(),
-                    cause: format!("{}: {error}", snapshot.label),
-                })?;
-            if manifest.version > VERSION {
-                return Err(BackupError::Refused(format!(
-                    "backup {} was made by Lucid {}, which is newer than this one; update first",
-                    manifest.id, manifest.lucid
-                )));
+            match self.manifest(&repository, &snapshot, &ids) {
+                Ok(manifest) => found.push((snapshot, manifest)),
+                Err(cause) => wrong.push(format!("backup {}: {cause}", snapshot.label)),
             }
-            found.push((snapshot, manifest));
         }
-        Ok(found)
+        Ok((found, wrong))
+    }
+
+    fn manifest<S: IndexedFull>(
+        &self,
+        repository: &Rustic<S>,
+        snapshot: &SnapshotFile,
+        ids: &std::collections::BTreeSet<String>,
+    ) -> Result<Manifest, String> {
+        let text = self
+            .read(repository, snapshot, MANIFEST_FILE, MANIFEST_BYTES)
+            .map_err(|error| plain(&error.to_string()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        if manifest.version > VERSION {
+            return Err(format!(
+                "it was made by Lucid {}, which is newer than this one; update first",
+                manifest.lucid
+            ));
+        }
+        let gone = manifest
+            .parts
+            .iter()
+            .find(|part| !ids.contains(&part.snapshot));
+        match gone {
+            Some(part) => Err(format!("its part {} is not there any more", part.name)),
+            None => Ok(manifest),
+        }
     }
 
     fn read<S: IndexedFull>(
@@ -497,6 +557,11 @@ impl Repository {
             repository
                 .restore(plan, &options, entries()?, &destination)
                 .map_err(&fault)?;
+            for entry in entries()? {
+                let (path, node) = entry.map_err(&fault)?;
+                // The library only warns of what it could not set.
+                same(&to.join(path), &node)?;
+            }
         }
         Ok(amount)
     }
@@ -510,19 +575,27 @@ impl Repository {
         if self.is_append_only() {
             return Err(BackupError::Refused(format!(
                 "the repository {} is append-only: nothing is removed from it here. Remove what is \
-                 old from a machine that may, with restic forget --prune",
+                 old from a machine that may, with restic forget --group-by host,paths --prune",
                 self.place
             )));
         }
         let _alone = self.claim(true)?;
         let fault = self.failed("removing old backups");
-        let manifests = self.manifests()?;
+        let (manifests, wrong) = self.manifests()?;
+        if let Some(wrong) = wrong.first() {
+            return Err(BackupError::Refused(format!(
+                "nothing is removed while a backup cannot be read: {wrong}; look with lucid backup \
+                 verify"
+            )));
+        }
+        let now = rustic_core::jiff::Zoned::now();
         let own: Vec<_> = manifests
             .iter()
             .filter(|(_, manifest)| manifest.host == self.host)
+            // A clock that was ahead must not make every other backup an old one; these stay.
+            .filter(|(snapshot, _)| snapshot.time <= now)
             .map(|(snapshot, _)| snapshot.clone())
             .collect();
-        let now = rustic_core::jiff::Zoned::now();
         let judged = keep.apply(own, &now).map_err(&fault)?;
         let gone: Vec<SnapshotId> = judged
             .iter()
@@ -534,18 +607,19 @@ impl Repository {
             .filter(|(snapshot, _)| !gone.contains(&snapshot.id))
             .flat_map(|(_, manifest)| manifest.parts.iter().map(|part| part.snapshot.as_str()))
             .collect();
-        let mut removed: Vec<SnapshotId> = gone.clone();
         // Nobody else's: other hosts' parts belong to backups that may be under way.
-        removed.extend(
-            self.snapshots()?
-                .iter()
-                .filter(|one| one.tags.contains(PART) && one.hostname == self.host)
-                .filter(|one| !needed.contains(one.id.to_hex().as_str()))
-                .map(|one| one.id),
-        );
-        if !removed.is_empty() {
-            // Manifests first: a backup without one is none, and its parts go the next time.
-            self.inner.delete_snapshots(&removed).map_err(&fault)?;
+        let parts: Vec<SnapshotId> = self
+            .snapshots()?
+            .iter()
+            .filter(|one| one.tags.contains(PART) && one.hostname == self.host)
+            .filter(|one| !needed.contains(one.id.to_hex().as_str()))
+            .map(|one| one.id)
+            .collect();
+        // Manifests first: a backup without one is none, and its parts go the next time.
+        for removed in [&gone, &parts] {
+            if !removed.is_empty() {
+                self.inner.delete_snapshots(removed).map_err(&fault)?;
+            }
         }
         let options = PruneOptions::default().instant_delete(true);
         let repository = self.again()?;

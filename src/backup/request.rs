@@ -20,6 +20,8 @@ pub struct Request {
     pub key: String,
     /// Name of this appliance.
     pub host: String,
+    /// A repository is made where there is none.
+    pub make: bool,
     /// Nothing is ever removed from a repository that is made now.
     pub append_only: bool,
     /// What to do.
@@ -233,6 +235,8 @@ pub enum Answer {
     Backups {
         /// They.
         backups: Vec<Manifest>,
+        /// What is wrong with others.
+        problems: Vec<String>,
         /// Whether nothing may be removed.
         append_only: bool,
     },

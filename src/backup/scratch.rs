@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,15 @@ pub(super) fn give(path: &Path, to: Option<(u32, u32)>) -> Result<(), BackupErro
             .map_err(FsError::wrap("change the owner of", &entry))?;
     }
     Ok(())
+}
+
+/// Makes a directory that engines may enter and nobody may list, whatever the mask of modes.
+pub(super) fn passable(path: &Path) -> Result<(), BackupError> {
+    fsx::create_dir(path, 0o711)?;
+    Ok(
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
+            .map_err(FsError::wrap("set the mode of", path))?,
+    )
 }
 
 fn walk(path: &Path) -> Result<Vec<PathBuf>, BackupError> {

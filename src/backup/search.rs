@@ -123,8 +123,9 @@ impl Search {
         &self,
         volume: &Path,
         id: &str,
-    ) -> Result<(PathBuf, String, BTreeMap<String, u64>), BackupError> {
+    ) -> Result<(PathBuf, String, BTreeMap<String, [u64; 2]>), BackupError> {
         self.register(REPOSITORY, false).await?;
+        let before = self.counts().await?;
         let name = format!("lucid-{}", id.to_lowercase());
         let path = format!("_snapshot/{REPOSITORY}/{name}?wait_for_completion=true");
         let what = json!({
@@ -141,14 +142,23 @@ impl Search {
                 "the snapshot ended as {state} with {bad} failed shards"
             )));
         }
-        let mut counts = self.counts().await?;
+        let after = self.counts().await?;
         let taken: Vec<&str> = snapshot["indices"]
             .as_array()
             .into_iter()
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        counts.retain(|index, _| taken.contains(&index.as_str()));
+        // Clients write meanwhile: what the snapshot holds lies between.
+        let counts = taken
+            .into_iter()
+            .map(|index| {
+                let of = |counts: &BTreeMap<String, u64>| counts.get(index).copied();
+                let one = of(&before).or(of(&after)).unwrap_or(0);
+                let two = of(&after).unwrap_or(one);
+                (index.to_owned(), [one.min(two), one.max(two)])
+            })
+            .collect();
         self.remove_others(&name).await?;
         Ok((volume.join(PATH_REPO).join(REPOSITORY), name, counts))
     }

@@ -68,6 +68,10 @@ pub(super) fn verify(
     if !wrong.is_empty() {
         return Err(damaged(repository, &wrong));
     }
+    let (_, wrong) = repository.manifests()?;
+    if !wrong.is_empty() {
+        return Err(damaged(repository, &wrong));
+    }
     let packs = repository.ids(FileType::Pack)?;
     let read: Vec<_> = packs
         .iter()

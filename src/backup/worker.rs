@@ -6,11 +6,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::manifest::Manifest;
+use super::manifest::{Facts, Manifest};
 use super::rebuild::{self, compare, rebuild};
 use super::request::{Answer, Fetch, Line, Rebuild, Request, Work};
 use super::{BackupError, Key, Repository, create, insert, verify};
-use crate::fsx;
+use crate::fsx::{self, FsError};
 
 /// How often it says how far it is.
 const TELL: Duration = Duration::from_millis(500);
@@ -75,13 +75,12 @@ fn work<W: Write + Send + 'static>(
         .map_err(|error| BackupError::Refused(error.to_string()))?;
     let handle = runtime.handle();
     let key = Key::parse(&request.key).map_err(|error| BackupError::Refused(error.to_string()))?;
-    let makes = matches!(request.work, Work::Create(_));
     let repository = Repository::open(
         &request.place,
         &key,
         &request.host,
         handle,
-        makes,
+        request.make,
         request.append_only,
     )?;
     let (stop, stopped) = mpsc::channel::<()>();
@@ -117,10 +116,14 @@ fn act(
 ) -> Result<Answer, BackupError> {
     match &request.work {
         Work::Create(wanted) => create::create(repository, wanted, &request.host, runtime, phase),
-        Work::List => Ok(Answer::Backups {
-            backups: all(repository)?,
-            append_only: repository.is_append_only(),
-        }),
+        Work::List => {
+            let (found, problems) = repository.manifests()?;
+            Ok(Answer::Backups {
+                backups: found.into_iter().map(|(_, manifest)| manifest).collect(),
+                problems,
+                append_only: repository.is_append_only(),
+            })
+        }
         Work::Verify { share } => {
             let _beside_others = repository.claim(false)?;
             phase("reading the repository");
@@ -133,16 +136,16 @@ fn act(
         Work::Unlock => Ok(Answer::Unlocked {
             claims: repository.unlock()?,
         }),
-        Work::Drill(wanted) => drill(repository, wanted, runtime, phase),
-        Work::Rebuild(wanted) => put_back(repository, wanted, runtime, phase),
+        Work::Drill(wanted) => drill(repository, wanted, &request.host, runtime, phase),
+        Work::Rebuild(wanted) => put_back(repository, wanted, &request.host, runtime, phase),
         Work::Fetch(wanted) => {
             let _beside_others = repository.claim(false)?;
-            let manifest = chosen(repository, &wanted.backup)?;
+            let manifest = chosen(repository, &request.host, &wanted.backup)?;
             fetch(repository, &manifest, wanted)
         }
         Work::Insert(wanted) => {
             let _beside_others = repository.claim(false)?;
-            let manifest = chosen(repository, &wanted.backup)?;
+            let manifest = chosen(repository, &request.host, &wanted.backup)?;
             let done = insert::insert(repository, &manifest, wanted, runtime, phase);
             rebuild::remove(&wanted.scratch)?;
             done
@@ -150,29 +153,41 @@ fn act(
     }
 }
 
-fn all(repository: &Repository) -> Result<Vec<Manifest>, BackupError> {
-    let found = repository.manifests()?;
-    Ok(found.into_iter().map(|(_, manifest)| manifest).collect())
-}
-
-/// The backup that is meant; `latest` is this appliance's own where it has one.
-fn chosen(repository: &Repository, id: &str) -> Result<Manifest, BackupError> {
-    let mut found = all(repository)?;
-    if id == "latest" {
-        return found.pop().ok_or_else(|| {
-            BackupError::Refused(format!(
-                "the repository {} has no backup; `lucid backup create` makes one",
-                repository.place()
-            ))
-        });
-    }
-    let known = found.iter().position(|manifest| manifest.id == id);
-    known.map(|at| found.swap_remove(at)).ok_or_else(|| {
+/// The backup that is meant; `latest` is this appliance's own where it has one, and none that a clock
+/// put into the future.
+fn chosen(repository: &Repository, host: &str, id: &str) -> Result<Manifest, BackupError> {
+    let (found, problems) = repository.manifests()?;
+    let found = found.into_iter().map(|(_, manifest)| manifest).collect();
+    select(found, host, id).ok_or_else(|| {
         BackupError::Refused(format!(
-            "the repository {} has no backup {id:?}; `lucid backup list` shows all",
-            repository.place()
+            "the repository {} has no backup {id:?}; `lucid backup list` shows all{}",
+            repository.place(),
+            problems
+                .first()
+                .map_or_else(String::new, |one| format!(" ({one})"))
         ))
     })
+}
+
+/// See [`chosen`].
+pub fn select(mut found: Vec<Manifest>, host: &str, id: &str) -> Option<Manifest> {
+    if id != "latest" {
+        let at = found.iter().position(|manifest| manifest.id == id)?;
+        return Some(found.swap_remove(at));
+    }
+    let now = crate::status::now_rfc3339();
+    let past = |one: &&Manifest| one.taken <= now;
+    let own = found.iter().filter(past).filter(|one| one.host == host);
+    let latest = own
+        .max_by(|one, two| one.taken.cmp(&two.taken))
+        .or_else(|| {
+            found
+                .iter()
+                .filter(past)
+                .max_by(|one, two| one.taken.cmp(&two.taken))
+        })
+        .or(found.last())?;
+    Some(latest.clone())
 }
 
 fn fetch(
@@ -193,8 +208,23 @@ fn fetch(
             there.join(", ")
         ))
     })?;
+    if !wanted.dry_run {
+        // Nobody else reads what is on its way.
+        fsx::create_dir(&wanted.to, 0o700)?;
+    }
     let (files, bytes) =
         repository.restore(&part.snapshot, &wanted.below, &wanted.to, wanted.dry_run)?;
+    let whole = wanted.below == format!("/{}", part.name.replace(':', "/"));
+    if let (
+        Facts::Files {
+            owner: Some(owner), ..
+        },
+        true,
+        false,
+    ) = (&part.facts, whole, wanted.dry_run)
+    {
+        belongs(&wanted.to, *owner)?;
+    }
     Ok(Answer::Fetched {
         backup: manifest.id.clone(),
         facts: part.facts.clone(),
@@ -203,22 +233,35 @@ fn fetch(
     })
 }
 
+/// The directory of a volume itself, which no snapshot has.
+fn belongs(path: &Path, (mode, uid, gid): (u32, u32, u32)) -> Result<(), BackupError> {
+    use std::os::unix::fs::PermissionsExt;
+    if nix::unistd::Uid::effective().is_root() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))
+            .map_err(FsError::wrap("change the owner of", path))?;
+    }
+    Ok(
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(FsError::wrap("set the mode of", path))?,
+    )
+}
+
 /// What a power cut or an end on request left is removed first.
 fn empty(scratch: &Path) -> Result<(), BackupError> {
     rebuild::remove(scratch)?;
-    fsx::create_dir(scratch, 0o711)?;
-    Ok(())
+    super::scratch::passable(scratch)
 }
 
 fn drill(
     repository: &Repository,
     wanted: &Rebuild,
+    host: &str,
     runtime: &tokio::runtime::Handle,
     phase: &dyn Fn(&str),
 ) -> Result<Answer, BackupError> {
     let began = Instant::now();
     let _beside_others = repository.claim(false)?;
-    let manifest = chosen(repository, &wanted.backup)?;
+    let manifest = chosen(repository, host, &wanted.backup)?;
     empty(&wanted.scratch)?;
     let compared: Result<_, BackupError> = (|| {
         let mut compared = Vec::new();
@@ -236,11 +279,21 @@ fn drill(
             // One at a time: there is no room for all.
             rebuild::remove(&target.data)?;
         }
-        for part in manifest.parts.iter().filter(|part| is_files(part)) {
+        for part in &manifest.parts {
+            let Facts::Files { files: known, .. } = &part.facts else {
+                continue;
+            };
             phase(&format!("restoring {}", part.name));
             let to = wanted.scratch.join("files");
             let below = format!("/{}", part.name.replace(':', "/"));
+            fsx::create_dir(&to, 0o700)?;
             let (files, bytes) = repository.restore(&part.snapshot, &below, &to, false)?;
+            if files != *known {
+                return Err(BackupError::Refused(format!(
+                    "{} has {files} files after the restore, {known} were backed up",
+                    part.name
+                )));
+            }
             compared.push(format!(
                 "{}: {files} files with {bytes} bytes, every hash equal",
                 part.name
@@ -257,18 +310,15 @@ fn drill(
     })
 }
 
-fn is_files(part: &super::manifest::Part) -> bool {
-    matches!(part.facts, super::manifest::Facts::Files { .. })
-}
-
 fn put_back(
     repository: &Repository,
     wanted: &Rebuild,
+    host: &str,
     runtime: &tokio::runtime::Handle,
     phase: &dyn Fn(&str),
 ) -> Result<Answer, BackupError> {
     let _beside_others = repository.claim(false)?;
-    let manifest = chosen(repository, &wanted.backup)?;
+    let manifest = chosen(repository, host, &wanted.backup)?;
     empty(&wanted.scratch)?;
     let restored: Result<_, BackupError> = (|| {
         let mut restored = Vec::new();

@@ -1,6 +1,6 @@
 //! `lucid backup`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -409,6 +409,14 @@ const NICE: i32 = 10;
 /// The process that works on backups: a request on its input, lines on its output.
 pub(super) fn work() -> Done {
     crate::journal::init_engine();
+    // What is on its way belongs to nobody else.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    // Nor does it go on without the supervisor; and it ends before any engine that serves.
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    let _ = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/self/oom_score_adj")
+        .and_then(|mut file| file.write_all(b"500"));
     // Courtesies: without them it works all the same.
     let _ = nix::sys::prctl::set_name(NAME);
     let _ = rustix::process::nice(NICE);

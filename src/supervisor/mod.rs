@@ -224,6 +224,7 @@ impl Supervisor {
             self.handle.volumes.clone(),
         ));
         helpers.spawn(backups::run(self.handle.clone()));
+        helpers.spawn(backups::watch(self.handle.clone()));
         helpers.spawn(storage::run(
             self.hub.clone(),
             self.plan.paths.clone(),

@@ -66,9 +66,12 @@ impl Manager {
             return Err(error);
         }
         // From here on it is done; what fails is finished by whoever takes up the intent.
-        keep_replaced(&root, name, &at, replaced, &kept)?;
-        self.done();
-        self.find(name, &kept)
+        match keep_replaced(&root, name, &at, replaced, &kept) {
+            Ok(()) => self.done(),
+            Err(error) => tracing::error!("{error}; the former state of {name} is kept later"),
+        }
+        Snapshot::at(&directory(&root, name), kept)
+            .ok_or_else(|| OpError::Refused(format!("volume {name} was rolled back")))
     }
 }
 

@@ -29,12 +29,20 @@ pub enum Origin {
     Schedule,
     /// What a rollback replaced.
     Replaced,
-    /// From an archive.
+    /// From an archive or a backup.
     Restored,
+    /// While a backup reads it.
+    Backup,
 }
 
 impl Origin {
-    const ALL: [Self; 4] = [Self::Manual, Self::Schedule, Self::Replaced, Self::Restored];
+    const ALL: [Self; 5] = [
+        Self::Manual,
+        Self::Schedule,
+        Self::Replaced,
+        Self::Restored,
+        Self::Backup,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -42,6 +50,7 @@ impl Origin {
             Self::Schedule => "schedule",
             Self::Replaced => "replaced",
             Self::Restored => "restored",
+            Self::Backup => "backup",
         }
     }
 }
@@ -59,6 +68,20 @@ pub struct Snapshot {
     pub(super) time: SystemTime,
     #[serde(skip)]
     pub(super) path: PathBuf,
+}
+
+impl Snapshot {
+    /// The snapshot of this id in `dir`; absent where that is no id.
+    pub(super) fn at(dir: &Path, id: String) -> Option<Self> {
+        let (time, origin) = parse_id(&id)?;
+        Some(Self {
+            taken: OffsetDateTime::from(time).format(&Rfc3339).ok()?,
+            path: dir.join(&id),
+            id,
+            origin,
+            time,
+        })
+    }
 }
 
 /// `20261126T203000Z-manual`, with a number where one second sees several.
@@ -240,6 +263,18 @@ impl Manager {
                 return Ok((id, path));
             }
             nth += 1;
+        }
+    }
+
+    /// Removes what backups that were cut off left. No backup may run.
+    pub fn remove_backup_snapshots(&self) {
+        for entry in self.entries() {
+            let found = self.snapshots(&entry.name).unwrap_or_default();
+            for one in found.iter().filter(|one| one.origin == Origin::Backup) {
+                if let Err(error) = self.delete_snapshot(&entry.name, &one.id) {
+                    tracing::warn!("{error}; snapshot {} goes the next time", one.id);
+                }
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
 use super::btrfs::Btrfs;
 use super::error::OpError;
 use super::manager::{Claim, Manager, remove_tree};
@@ -99,11 +101,17 @@ impl Staging {
             .collect();
         let kept = path.with_file_name(format!(".replaced-{}-{stamp}", self.name));
         fsx::sync_fs(&self.path)?;
-        std::fs::rename(&path, &kept).map_err(FsError::wrap("rename", &path))?;
-        if let Err(error) = std::fs::rename(&self.path, &path) {
-            std::fs::rename(&kept, &path).map_err(FsError::wrap("bring back", &path))?;
-            return Err(FsError::wrap("rename", &self.path)(error).into());
-        }
+        // In one step: at no moment is there no volume.
+        renameat2(
+            AT_FDCWD,
+            &self.path,
+            AT_FDCWD,
+            &path,
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .map_err(std::io::Error::from)
+        .map_err(FsError::wrap("exchange", &path))?;
+        std::fs::rename(&self.path, &kept).map_err(FsError::wrap("rename", &self.path))?;
         let root = self.manager.root_of(&self.name);
         fsx::sync_dir(&root).map_err(FsError::wrap("flush", &root))?;
         Ok(kept)

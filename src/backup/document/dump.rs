@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use mongodb::ClientSession;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::options::ReadConcern;
+use mongodb::{ClientSession, SessionCursor};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{DUMP, Listed, Sum, connect, failed, list};
 use crate::backup::BackupError;
@@ -25,6 +26,11 @@ const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 4;
 /// Documents asked for at once.
 const BATCH: u32 = 1000;
+
+/// How long a transaction is left alone: a third of what engines bear.
+const IDLE: Duration = Duration::from_secs(20);
+/// How often a state is tried to be pinned.
+const PINS: u32 = 10;
 
 /// Wants the documents of one collection.
 struct Order {
@@ -138,16 +144,7 @@ async fn serve(
 ) {
     let begun = async {
         let client = connect(address, login)?;
-        let listed = list(&client).await?;
-        let mut session = client
-            .start_session()
-            .await
-            .map_err(|error| failed(&error))?;
-        session
-            .start_transaction()
-            .read_concern(ReadConcern::snapshot())
-            .await
-            .map_err(|error| failed(&error))?;
+        let (mut session, listed) = pinned(&client).await?;
         let mut collections = Vec::with_capacity(listed.len());
         for one in &listed {
             let mut facts = Collection {
@@ -184,33 +181,130 @@ async fn serve(
     if ready.send(Ok((listed.clone(), collections))).is_err() {
         return;
     }
-    while let Some(order) = orders.recv().await {
+    while let Some(order) = next_order(&client, &mut session, &mut orders).await {
         let Some(one) = listed.get(order.index) else {
             continue;
         };
-        let mut waiting = BytesMut::with_capacity(CHUNK * 2);
-        let mut rest = Rest::new(pace);
-        let sent = each(&client, &mut session, one, async |document: &[u8]| {
-            waiting.extend_from_slice(document);
-            if waiting.len() >= CHUNK {
-                let chunk = waiting.split().freeze();
-                let bytes = chunk.len();
-                order.to.send(Ok(chunk)).await.map_err(|_| {
-                    BackupError::Refused("nobody reads the dump any more".to_owned())
-                })?;
-                rest.after(bytes).await;
-            }
-            Ok(())
-        })
-        .await;
+        let sent = send(&client, &mut session, one, &order.to, pace).await;
         let last = match sent {
-            Ok(()) => Ok(waiting.freeze()),
+            Ok(rest) => Ok(rest),
             Err(error) => Err(io::Error::other(error.to_string())),
         };
         let _ = order.to.send(last).await;
     }
     // It wrote nothing; the store forgets it with the session in any case.
     let _ = session.abort_transaction().await;
+}
+
+/// A transaction whose state is pinned, and what is in it: collections that were made, renamed or
+/// dropped between the list and the pin would be missed.
+async fn pinned(client: &mongodb::Client) -> Result<(ClientSession, Vec<Listed>), BackupError> {
+    let mut listed = list(client).await?;
+    for _ in 0..PINS {
+        let mut session = client
+            .start_session()
+            .await
+            .map_err(|error| failed(&error))?;
+        session
+            .start_transaction()
+            .read_concern(ReadConcern::snapshot())
+            .await
+            .map_err(|error| failed(&error))?;
+        touch(client, &mut session)
+            .await
+            .map_err(|error| failed(&error))?;
+        let now = list(client).await?;
+        let same =
+            now.len() == listed.len() && now.iter().zip(&listed).all(|(one, two)| one.is_same(two));
+        if same {
+            return Ok((session, now));
+        }
+        let _ = session.abort_transaction().await;
+        listed = now;
+    }
+    Err(BackupError::Capture {
+        part: super::PART.to_owned(),
+        cause: "collections are made and dropped all the time; try again when that is over"
+            .to_owned(),
+    })
+}
+
+/// A read of nothing: it pins the state of a transaction, and keeps one from being given up. Engines
+/// end transactions that are idle for a minute.
+async fn touch(
+    client: &mongodb::Client,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<()> {
+    let probes = client
+        .database(crate::engine::HEALTH_DATABASE)
+        .collection::<RawDocumentBuf>("probes");
+    let nothing = doc! { "_id": "no such probe" };
+    probes.find_one(nothing).session(session).await.map(drop)
+}
+
+/// The next one that is wanted; the transaction is kept meanwhile.
+async fn next_order(
+    client: &mongodb::Client,
+    session: &mut ClientSession,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Option<Order> {
+    loop {
+        if let Ok(order) = timeout(IDLE, orders.recv()).await {
+            return order;
+        }
+        // A failure shows with the next read.
+        let _ = touch(client, session).await;
+    }
+}
+
+/// Sends the documents of one collection; answers the last few.
+async fn send(
+    client: &mongodb::Client,
+    session: &mut ClientSession,
+    one: &Listed,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+    pace: Pace,
+) -> Result<Bytes, BackupError> {
+    let named = |error: mongodb::error::Error| BackupError::Capture {
+        part: format!("{}.{}", one.db, one.name),
+        cause: error.to_string(),
+    };
+    let gone = || BackupError::Refused("nobody reads the dump any more".to_owned());
+    let mut waiting = BytesMut::with_capacity(CHUNK * 2);
+    let mut rest = Rest::new(pace);
+    let mut cursor = open(client, session, one).await.map_err(named)?;
+    while cursor.advance(session).await.map_err(named)? {
+        waiting.extend_from_slice(cursor.current().as_bytes());
+        if waiting.len() < CHUNK {
+            continue;
+        }
+        let chunk = waiting.split().freeze();
+        let bytes = chunk.len();
+        // A repository far away may take its time.
+        let slot = loop {
+            match timeout(IDLE, to.reserve()).await {
+                Ok(slot) => break slot.map_err(|_| gone())?,
+                Err(_) => touch(client, session).await.map_err(named)?,
+            }
+        };
+        slot.send(Ok(chunk));
+        rest.after(bytes).await;
+    }
+    Ok(waiting.freeze())
+}
+
+async fn open(
+    client: &mongodb::Client,
+    session: &mut ClientSession,
+    one: &Listed,
+) -> mongodb::error::Result<SessionCursor<RawDocumentBuf>> {
+    client
+        .database(&one.db)
+        .collection::<RawDocumentBuf>(&one.name)
+        .find(doc! {})
+        .batch_size(BATCH)
+        .session(session)
+        .await
 }
 
 /// Shows every document to `take`, as the bytes that the store sent.
@@ -220,19 +314,11 @@ async fn each(
     one: &Listed,
     mut take: impl AsyncFnMut(&[u8]) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let collection = client
-        .database(&one.db)
-        .collection::<RawDocumentBuf>(&one.name);
     let named = |error: mongodb::error::Error| BackupError::Capture {
         part: format!("{}.{}", one.db, one.name),
         cause: error.to_string(),
     };
-    let mut cursor = collection
-        .find(doc! {})
-        .batch_size(BATCH)
-        .session(&mut *session)
-        .await
-        .map_err(named)?;
+    let mut cursor = open(client, session, one).await.map_err(named)?;
     while cursor.advance(session).await.map_err(named)? {
         take(cursor.current().as_bytes()).await?;
     }

@@ -2,6 +2,7 @@
 
 use mongodb::bson::{Document, doc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 
 use super::failed;
 use crate::backup::BackupError;
@@ -29,6 +30,11 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'}')
     .add(b',');
 
+/// Longest name of a file, without its end; names of files have 255 bytes at most.
+const LONGEST: usize = 200;
+/// What is kept of a longer one.
+const CUT: usize = 150;
+
 /// Databases that belong to the engine or to probes.
 const OWN: [&str; 4] = ["admin", "config", "local", HEALTH_DATABASE];
 
@@ -45,13 +51,24 @@ pub(in crate::backup) struct Listed {
 }
 
 impl Listed {
+    /// Whether it is the very same collection still.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.db == other.db && self.name == other.name && self.uuid == other.uuid
+    }
+
     pub(in crate::backup) fn is_view(&self) -> bool {
         self.kind == "view"
     }
 
     /// Name of its files, without their ends.
     pub(in crate::backup) fn file(&self) -> String {
-        format!("{}/{}", self.db, utf8_percent_encode(&self.name, ESCAPED))
+        let name = utf8_percent_encode(&self.name, ESCAPED).to_string();
+        if name.len() <= LONGEST {
+            return format!("{}/{name}", self.db);
+        }
+        // No file system takes it whole; the metadata has the name as it is.
+        let hash = crate::backup::hex(&Sha256::digest(self.name.as_bytes()));
+        format!("{}/{}%24{}", self.db, &name[..CUT], &hash[..32])
     }
 
     /// `metadata.json` as mongodump writes it: canonical extended JSON.
@@ -120,12 +137,17 @@ pub(in crate::backup) async fn list(client: &mongodb::Client) -> Result<Vec<List
     Ok(found)
 }
 
+/// `NamespaceNotFound`
+fn is_missing(error: &mongodb::error::Error) -> bool {
+    matches!(error.kind.as_ref(), mongodb::error::ErrorKind::Command(error) if error.code == 26)
+}
+
 async fn indexes(database: &mongodb::Database, name: &str) -> Result<Vec<Document>, BackupError> {
     let command = doc! { "listIndexes": name };
     let mut cursor = match database.run_cursor_command(command).await {
         Ok(cursor) => cursor,
         // Dropped since it was listed; its documents are not there either.
-        Err(error) if error.contains_label("NamespaceNotFound") => return Ok(Vec::new()),
+        Err(error) if is_missing(&error) => return Ok(Vec::new()),
         Err(error) => return Err(failed(&error)),
     };
     let mut found = Vec::new();
@@ -159,5 +181,7 @@ mod tests {
         assert_eq!(file("../../etc/x"), "d/..%2F..%2Fetc%2Fx");
         assert_eq!(file("a b%2F"), "d/a%20b%252F");
         assert_eq!(file("größe"), "d/gr%C3%B6%C3%9Fe");
+        let (one, two) = (file(&"я".repeat(100)), file(&"я".repeat(101)));
+        assert!(one.len() < 220 && one != two, "{one}");
     }
 }

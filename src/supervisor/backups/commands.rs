@@ -3,7 +3,6 @@
 use serde::Serialize;
 use tokio::runtime::Handle as Runtime;
 
-use super::super::alerts::{clear, raise};
 use super::super::handle::{CommandError, Handle};
 use super::super::jobs::{Job, Progress};
 use super::state::{Outcome, Record};
@@ -13,13 +12,11 @@ use crate::backup::manifest::Manifest;
 use crate::backup::request::{Answer, Create, Rebuild, Request, Target, Work};
 use crate::config::BackupRepository;
 use crate::paths::Paths;
-use crate::status::{Alert, Severity, now_rfc3339};
+use crate::status::now_rfc3339;
 use crate::units::human_bytes;
 
 /// Directory of the data disk for what is on the way, below the place of the system's own files.
 const SCRATCH: &str = "backup-scratch";
-/// Alerts of backups begin so.
-const ALERT: &str = "backup:";
 
 /// A repository with its backups.
 #[derive(Debug, Serialize)]
@@ -60,20 +57,11 @@ impl Backups {
     ) -> Result<Request, CommandError> {
         let makes = matches!(work, Work::Create(_));
         let place = self.place(of)?;
-        if let Place::Directory { path } = &place
-            && !makes
-            && !path.exists()
-        {
-            return Err(CommandError::Refused(format!(
-                "there is no repository at {place}; the first `lucid backup create` makes it"
-            )));
-        }
-        let host = nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
         Ok(Request {
             key: self.key(makes)?.words().to_owned(),
-            host,
+            host: host(&self.plan().paths),
+            // Where there was one, another is not made quietly: its disk may be away.
+            make: makes && self.state().is_new(&of.name),
             append_only: of.append_only,
             place,
             work,
@@ -109,6 +97,19 @@ impl Backups {
     }
 }
 
+/// Name of this appliance in repositories: boards of one name are told apart.
+pub(super) fn host(paths: &Paths) -> String {
+    let name = nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let machine = paths.root().join("etc/machine-id");
+    let machine = crate::fsx::read_text(&machine, 100).unwrap_or_default();
+    match machine.get(..8) {
+        Some(machine) => format!("{name}-{machine}"),
+        None => name,
+    }
+}
+
 fn unexpected(answer: &Answer) -> String {
     format!("the process for backups answered something else: {answer:?}")
 }
@@ -121,7 +122,8 @@ impl Handle {
         subject: &str,
         work: impl FnOnce(&Self, &Progress, &Runtime) -> Result<String, String> + Send + 'static,
     ) -> Result<Job, CommandError> {
-        if let Some(reason) = self.hub.snapshot().background_paused {
+        let can_wait = !matches!(kind, "restore" | "backup-unlock");
+        if let Some(reason) = self.hub.snapshot().background_paused.filter(|_| can_wait) {
             return Err(CommandError::Refused(format!(
                 "{kind} is held back: {reason}; start it again when that is over"
             )));
@@ -191,10 +193,8 @@ impl Handle {
         progress: &Progress,
     ) -> Result<String, String> {
         let done = self.capture(to, taken, progress);
-        let id = format!("{ALERT}failed:{}", to.name);
         let (record, result) = match done {
             Ok(manifest) => {
-                clear(&self.hub, &id, "backup");
                 let message = format!(
                     "backup {} holds {} in {} parts, {} of that new; checked",
                     manifest.id,
@@ -204,23 +204,12 @@ impl Handle {
                 );
                 (Some(manifest), Ok(message))
             }
-            Err(message) => {
-                if !progress.is_cancelled() {
-                    let alert = Alert::new(
-                        id,
-                        Severity::Warning,
-                        "backup",
-                        format!("the backup to {} failed: {message}", to.name),
-                        "mend that and run `lucid backup create`; older backups stay as they are",
-                    );
-                    raise(&self.hub, alert);
-                }
-                (None, Err(message))
-            }
+            Err(message) => (None, Err(message)),
         };
         self.backups.note(|state| {
             let known = state.record(&to.name);
-            known.failed = result.is_err();
+            // Somebody's wish is no failure.
+            known.failed = result.is_err() && !progress.is_cancelled();
             known.last_result = Some(result.clone().unwrap_or_else(|message| message));
             if let Some(manifest) = record {
                 known.last_good = Some(manifest.id);
@@ -241,6 +230,9 @@ impl Handle {
         let plan = self.backups.plan();
         let manager = self.volumes.manager()?;
         let place = self.backups.place(to).map_err(text)?;
+        if let Place::Directory { path } = &place {
+            places::is_mounted(&plan.paths, path)?;
+        }
         places::ensure_volume(&manager, &plan.paths, &place).map_err(|error| error.to_string())?;
         // The key first: it is in the backup, and told.
         self.backups.key(true).map_err(text)?;
@@ -250,9 +242,12 @@ impl Handle {
         let mut files = volumes.files.clone();
         files.push(system.files());
         let shares = plan.config.backup.verify_share;
-        let share = self.backups.state().share % shares;
-        self.backups
-            .note(|state| state.share = (share + 1) % shares);
+        let mut share = 0;
+        self.backups.note(|state| {
+            let record = state.record(&to.name);
+            share = record.share % shares;
+            record.share = (share + 1) % shares;
+        });
         let work = Work::Create(Create {
             id: id_of(taken),
             taken: taken.to_owned(),
@@ -290,9 +285,11 @@ impl Handle {
                 match answer {
                     Ok(Answer::Backups {
                         backups,
+                        problems,
                         append_only,
                     }) => {
                         listed.backups = backups;
+                        listed.problem = (!problems.is_empty()).then(|| problems.join("; "));
                         listed.append_only = append_only;
                     }
                     Ok(other) => listed.problem = Some(unexpected(&other)),
@@ -398,24 +395,9 @@ impl Handle {
         if progress.is_cancelled() {
             return;
         }
-        let id = format!("{ALERT}{what}:{repository}");
         let (well, message) = match result {
-            Ok(message) => {
-                clear(&self.hub, &id, "backup");
-                (true, message.clone())
-            }
-            Err(message) => {
-                let alert = Alert::new(
-                    id,
-                    Severity::Critical,
-                    "backup",
-                    format!("the {what} of repository {repository} failed: {message}"),
-                    "make a new backup to another place now, then look at the disk: `lucid volume \
-                     health`",
-                );
-                raise(&self.hub, alert);
-                (false, message.clone())
-            }
+            Ok(message) => (true, message.clone()),
+            Err(message) => (false, message.clone()),
         };
         let outcome = Outcome {
             at: now_rfc3339(),

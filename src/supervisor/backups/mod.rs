@@ -13,7 +13,7 @@ mod times;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) use times::run;
+pub(super) use times::{run, watch};
 
 pub use commands::Listed;
 pub use restore::{Scope, Wanted};
@@ -29,7 +29,8 @@ pub(super) struct Backups {
     plan: Arc<Mutex<Arc<Plan>>>,
     /// One at a time works on repositories; the second is told of the first.
     busy: Arc<Mutex<Option<&'static str>>>,
-    state: Arc<Mutex<State>>,
+    /// Absent until the data disk is there.
+    state: Arc<Mutex<Option<State>>>,
 }
 
 /// While it lives, no other work on backups begins.
@@ -45,7 +46,7 @@ impl Drop for Turn {
 impl Backups {
     pub(super) fn new(plan: &Arc<Plan>) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State::load(&plan.paths))),
+            state: Arc::default(),
             plan: Arc::new(Mutex::new(Arc::clone(plan))),
             busy: Arc::default(),
         }
@@ -73,14 +74,21 @@ impl Backups {
 
     /// Changes what is remembered, on disk as well.
     fn note(&self, change: impl FnOnce(&mut State)) {
+        let paths = self.plan().paths.clone();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        state.save(&self.plan().paths);
+        let known = State::known(&mut state, &paths);
+        let mut new = known.clone();
+        change(&mut new);
+        if new != *known {
+            *known = new;
+            known.save(&paths);
+        }
     }
 
     fn state(&self) -> State {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.clone()
+        let paths = self.plan().paths.clone();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        State::known(&mut state, &paths).clone()
     }
 
     fn repositories(&self) -> Vec<BackupRepository> {

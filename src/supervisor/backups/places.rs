@@ -10,9 +10,20 @@ use crate::backup::{Bucket, Key, Place};
 use crate::config::BackupRepository;
 use crate::fsx;
 use crate::paths::Paths;
-use crate::volume::{Kind, Manager, Name, OpError};
+use crate::volume::{Guard, Kind, Manager, Name, OpError};
 
 const MAX_BYTES: u64 = 16 << 10;
+/// Of a pool that is away, nothing is written to what lies underneath.
+pub(super) fn is_mounted(paths: &Paths, path: &std::path::Path) -> Result<(), String> {
+    let Ok(below) = path.strip_prefix(paths.pools()) else {
+        return Ok(());
+    };
+    let name = below.iter().next().unwrap_or_default().to_string_lossy();
+    Guard::of_pool(paths, &name)
+        .check()
+        .map_err(|fault| format!("{}; {}", fault.message, fault.remedy))
+}
+
 /// The volume that repositories on the data disk lie in.
 const VOLUME: &str = "backups";
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -17,8 +17,10 @@ use crate::config::EngineMemory;
 
 /// This very program.
 const PROGRAM: &str = "/proc/self/exe";
+/// The longest that it may say nothing: it tells of every byte that it moves.
+const SILENCE: Duration = Duration::from_secs(3600);
 /// How often it is looked whether somebody wants it to end.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Ends the whole group: scratch engines as well.
 struct Group(Child);
@@ -83,8 +85,22 @@ pub(super) fn run(
             }
         })
         .map_err(|error| error.to_string())?;
+    let mut heard = Instant::now();
     loop {
-        match lines.recv_timeout(LOOK) {
+        if progress.is_cancelled() {
+            return Err("ended on request; nothing was changed".to_owned());
+        }
+        if heard.elapsed() > SILENCE {
+            return Err(format!(
+                "nothing moved for {} min: a datastore, a disk or the network hangs",
+                SILENCE.as_secs() / 60
+            ));
+        }
+        let line = lines.recv_timeout(LOOK);
+        if line.is_ok() {
+            heard = Instant::now();
+        }
+        match line {
             Ok(line) => match serde_json::from_str(&line) {
                 Ok(Line::Progress { done, total }) => progress.set(done, total),
                 Ok(Line::Phase { text }) => progress.phase(&text),
@@ -92,9 +108,6 @@ pub(super) fn run(
                 Ok(Line::Failed { message }) => return Err(message),
                 Err(error) => tracing::warn!("the process for backups said {line:?}: {error}"),
             },
-            Err(RecvTimeoutError::Timeout) if progress.is_cancelled() => {
-                return Err("ended on request; nothing was changed".to_owned());
-            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 let ended = child.0.wait().map(|status| status.to_string());

@@ -7,13 +7,15 @@ use tokio::runtime::Handle as Runtime;
 use super::super::credentials;
 use super::super::handle::{CommandError, Handle};
 use super::super::jobs::{Job, Progress};
-use super::commands::scratch;
+use super::commands::{host, scratch};
 use super::sources;
 use crate::backup::manifest::{Facts, Manifest};
 use crate::backup::request::{Answer, Fetch, Insert, Rebuild, Target, What, Work};
+use crate::backup::worker::select;
 use crate::config::{BackupRepository, Role};
 use crate::engine::Credentials;
 use crate::fsx;
+use crate::paths::Paths;
 use crate::units::human_bytes;
 use crate::volume::{Kind, Manager, Name, Staging};
 
@@ -149,20 +151,20 @@ impl Handle {
         id: &str,
         progress: &Progress,
     ) -> Result<Manifest, String> {
-        let Answer::Backups { mut backups, .. } = self.backups.run(of, Work::List, progress)?
+        let Answer::Backups {
+            backups, problems, ..
+        } = self.backups.run(of, Work::List, progress)?
         else {
             return Err("the repository could not be listed".to_owned());
         };
-        if id == "latest" {
-            return backups
-                .pop()
-                .ok_or_else(|| format!("repository {} has no backup", of.name));
-        }
-        let at = backups.iter().position(|one| one.id == id);
-        at.map(|at| backups.swap_remove(at)).ok_or_else(|| {
+        let host = host(&self.backups.plan().paths);
+        select(backups, &host, id).ok_or_else(|| {
             format!(
-                "repository {} has no backup {id:?}; `lucid backup list` shows all",
-                of.name
+                "repository {} has no backup {id:?}; `lucid backup list` shows all{}",
+                of.name,
+                problems
+                    .first()
+                    .map_or_else(String::new, |one| format!(" ({one})"))
             )
         })
     }
@@ -317,11 +319,24 @@ impl Handle {
             }
         };
         progress.phase("exchanging");
-        let mut said = restored;
+        let (mut said, mut failed) = (restored, Vec::new());
         for one in coming {
-            said.push(self.put_in_place(&manager, one, runtime)?);
+            let (name, made) = (one.name.clone(), one.made);
+            match self.put_in_place(&manager, one, runtime) {
+                Ok(done) => said.push(done),
+                Err(error) => {
+                    failed.push(format!("{name} was not exchanged: {error}"));
+                    if made {
+                        manager.unmake_empty(&name);
+                    }
+                }
+            }
         }
-        Ok(said.join("; "))
+        if failed.is_empty() {
+            return Ok(said.join("; "));
+        }
+        failed.extend(said);
+        Err(failed.join("; "))
     }
 
     /// The passwords that the backup holds.
@@ -368,45 +383,52 @@ impl Handle {
         let size = staging
             .size()
             .map_or_else(String::new, |size| format!(" ({size})"));
-        let paths = &self.backups.plan().paths;
-        let old = match (role, &new) {
-            (Some(role), Some(new)) => {
-                let old = credentials::load(paths, role).ok();
-                credentials::save(paths, role, new).map_err(text)?;
-                old
-            }
-            _ => None,
-        };
-        let done = if staging.is_subvolume() {
-            let kept = staging.keep().map_err(text)?;
-            let rolled_back = self.roll_back(name.clone(), kept.id.clone());
-            let replaced = runtime.block_on(rolled_back).map_err(text);
-            // The volume has it now.
-            if let Err(error) = manager.delete_snapshot(&name, &kept.id) {
-                tracing::warn!(
-                    "{error}; snapshot {} of {name} is needed by nobody",
-                    kept.id
-                );
-            }
-            replaced.map(|replaced| format!("snapshot {}", replaced.id))
-        } else {
-            let work = async { staging.exchange().map_err(CommandError::from) };
-            let kept = match role {
-                Some(role) => runtime.block_on(self.while_held(role, work)),
-                None => runtime.block_on(work),
+        let plan = self.backups.plan();
+        let put = async {
+            let kept = if staging.is_subvolume() {
+                let new_state = self.with_volumes(move |_| staging.keep()).await?;
+                let (of, id) = (name.clone(), new_state.id.clone());
+                let replaced = self
+                    .with_volumes(move |volumes| volumes.rollback(&of, &id))
+                    .await;
+                // The volume has it now, or nobody needs it.
+                if let Err(error) = manager.delete_snapshot(&name, &new_state.id) {
+                    tracing::warn!("{error}; snapshot {} of {name} is left", new_state.id);
+                }
+                format!("snapshot {}", replaced?.id)
+            } else {
+                let kept = self.with_volumes(move |_| staging.exchange()).await?;
+                kept.display().to_string()
             };
-            kept.map(|kept| kept.display().to_string()).map_err(text)
+            // Its data knows these passwords alone; what was there before is kept.
+            if let (Some(role), Some(new)) = (role, &new) {
+                change_passwords(&plan.paths, role, new).map_err(CommandError::Refused)?;
+            }
+            Ok(kept)
         };
-        if done.is_err()
-            && let (Some(role), Some(old)) = (role, old)
-        {
-            credentials::save(paths, role, &old).map_err(text)?;
-        }
-        let kept = done?;
+        let kept = match role {
+            Some(role) => runtime.block_on(self.while_held(role, put)),
+            None => runtime.block_on(put),
+        };
+        let kept = kept.map_err(text)?;
         Ok(format!(
             "{name}{size} is restored, what it replaced is {kept}"
         ))
     }
+}
+
+/// Takes over the passwords of a backup; those before are kept beside them.
+fn change_passwords(paths: &Paths, role: Role, new: &Credentials) -> Result<(), String> {
+    let file = credentials::file(paths, role);
+    if file.exists() {
+        let stamp: String = crate::status::now_rfc3339()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let aside = file.with_extension(format!("json.replaced-{stamp}"));
+        std::fs::copy(&file, &aside).map_err(|error| format!("{}: {error}", aside.display()))?;
+    }
+    credentials::save(paths, role, new).map_err(text)
 }
 
 fn unmake(manager: &Manager, coming: Vec<Coming>) {

@@ -35,8 +35,13 @@ pub(super) fn store(plan: &Plan, role: Role) -> Result<Store, CommandError> {
         run_as: prepared
             .run_as
             .map(|RunAs { uid, gid }| (uid.as_raw(), gid.as_raw())),
+        // A cache that is too small for its keys is none.
         memory: crate::config::EngineMemory {
-            cache: context.memory.cache.min(SCRATCH_CACHE),
+            cache: if role == Role::Cache {
+                context.memory.cache
+            } else {
+                context.memory.cache.min(SCRATCH_CACHE)
+            },
             ..context.memory
         },
         cpus: context.cpus,
@@ -85,6 +90,7 @@ impl Drop for Volumes {
 /// Takes a snapshot of every volume that no datastore has and no backups lie in. A plain directory
 /// is read as it is.
 pub(super) fn volumes(manager: &Manager) -> Result<Volumes, OpError> {
+    manager.remove_backup_snapshots();
     let mut found = Volumes {
         manager: manager.clone(),
         taken: Vec::new(),
@@ -95,7 +101,7 @@ pub(super) fn volumes(manager: &Manager) -> Result<Volumes, OpError> {
         if entry.kind == Kind::Backups || entry.name.owner().is_some() {
             continue;
         }
-        let path = match manager.snapshot(&entry.name, Origin::Manual) {
+        let path = match manager.snapshot(&entry.name, Origin::Backup) {
             Ok(snapshot) => {
                 let path = manager.snapshot_path(&entry.name, &snapshot.id);
                 found.taken.push((entry.name.clone(), snapshot.id));
@@ -134,9 +140,18 @@ impl System {
         let _ = std::fs::remove_dir_all(&dir);
         fsx::create_dir(&dir, 0o700)?;
         let system = Self { dir };
-        copy(&paths.etc(), &system.dir.join("etc"))?;
-        copy(&paths.credentials(), &system.dir.join("credentials"))?;
-        copy(&paths.system(), &system.dir.join("data"))?;
+        copy(&paths.etc(), &system.dir.join("etc"), &|name| {
+            name != "credentials"
+        })?;
+        copy(
+            &paths.credentials(),
+            &system.dir.join("credentials"),
+            &|_| true,
+        )?;
+        // Journal and history are not what an appliance is made of.
+        copy(&paths.system(), &system.dir.join("data"), &|name| {
+            Path::new(name).extension().is_some_and(|end| end == "json")
+        })?;
         Ok(system)
     }
 
@@ -150,8 +165,9 @@ impl System {
     }
 }
 
-/// Plain files of one directory, no deeper; what is too long is none of the configuration.
-fn copy(from: &Path, to: &Path) -> Result<(), FsError> {
+/// Files of a directory and of those below it. One that is too long is none of the configuration: it
+/// is told, not passed over.
+fn copy(from: &Path, to: &Path, takes: &dyn Fn(&str) -> bool) -> Result<(), FsError> {
     fsx::create_dir(to, 0o700)?;
     let entries = match std::fs::read_dir(from) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -159,12 +175,24 @@ fn copy(from: &Path, to: &Path) -> Result<(), FsError> {
     };
     for entry in entries {
         let entry = entry.map_err(FsError::wrap("read", from))?;
-        let meta = entry
-            .metadata()
-            .map_err(FsError::wrap("look at", &entry.path()))?;
-        if meta.is_file() && meta.len() <= MAX_FILE {
-            let target = to.join(entry.file_name());
-            std::fs::copy(entry.path(), &target).map_err(FsError::wrap("copy", &entry.path()))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        if !takes(&name.to_string_lossy()) {
+            continue;
+        }
+        // What a link leads to is what the configuration means.
+        let meta = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            meta => meta.map_err(FsError::wrap("look at", &path))?,
+        };
+        let target = to.join(&name);
+        if meta.is_dir() {
+            copy(&path, &target, takes)?;
+        } else if meta.len() > MAX_FILE {
+            let cause = std::io::Error::other("it is too long for a file of the system");
+            return Err(FsError::wrap("back up", &path)(cause));
+        } else if meta.is_file() {
+            std::fs::copy(&path, &target).map_err(FsError::wrap("copy", &path))?;
         }
     }
     Ok(())

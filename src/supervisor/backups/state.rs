@@ -20,14 +20,16 @@ pub(super) struct State {
     pub(super) begun: BTreeMap<String, String>,
     /// By repository.
     pub(super) repositories: BTreeMap<String, Record>,
-    /// Which share of the data is read back next.
-    pub(super) share: u32,
 }
 
 /// What came of backups to one repository.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
+    /// When it was first configured, RFC 3339.
+    pub since: Option<String>,
+    /// Which share of the data is read back next.
+    pub share: u32,
     /// Id of the last backup that was made and checked.
     pub last_good: Option<String>,
     /// When it was taken, RFC 3339.
@@ -67,6 +69,15 @@ impl State {
             .unwrap_or_default()
     }
 
+    /// What is remembered; read when the data disk is there, and not before.
+    pub(super) fn known<'a>(slot: &'a mut Option<Self>, paths: &Paths) -> &'a mut Self {
+        if slot.is_none() && !paths.system().is_dir() {
+            // Nothing is written over what a disk has that comes later.
+            return slot.insert(Self::default());
+        }
+        slot.get_or_insert_with(|| Self::load(paths))
+    }
+
     /// Without the data disk there is nothing to remember it on.
     pub(super) fn save(&self, paths: &Paths) {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
@@ -74,6 +85,12 @@ impl State {
         if let Err(error) = fsx::write_atomic(&path, &text, 0o644) {
             tracing::warn!("{error}; it is known until the next restart");
         }
+    }
+
+    /// Whether no backup ever went to this repository.
+    pub(super) fn is_new(&self, repository: &str) -> bool {
+        let known = self.repositories.get(repository);
+        known.is_none_or(|known| known.last_good.is_none())
     }
 
     pub(super) fn record(&mut self, repository: &str) -> &mut Record {

@@ -5,17 +5,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustic_core::KeepOptions;
 
-use super::super::alerts::{clear, raise};
+use super::super::alerts::{clear, clear_others, raise};
 use super::super::handle::Handle;
-use super::state::State;
+use super::state::{Record, State};
 use crate::config::{Backup, crontab};
 use crate::status::{Alert, Backup as Shown, Severity, now_rfc3339};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(30);
 /// A backup that is older than so many of its periods is told.
-const OLD: i32 = 3;
-const OLD_ALERT: &str = "backup:old";
+const OLD: u32 = 3;
+/// Likewise a drill.
+const OLD_DRILL: u32 = 2;
+const ALERTS: &str = "backup:";
 const KEY_ALERT: &str = "backup:key";
 
 /// Which backups stay.
@@ -70,51 +72,74 @@ fn next(expression: &str, zone: &str, last: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second(next.timestamp().as_second()).ok()
 }
 
-/// What is due now, given when each was last begun. What was missed is made up for once.
+/// What is due now, the longest first, given when each was last begun. What was missed is made up for
+/// once.
 fn due(settings: &Backup, state: &State, since: Timestamp, now: Timestamp) -> Vec<Due> {
-    let is_due = |one: &Due| {
+    let at = |one: Due| {
         let last = state.begun.get(one.name()).and_then(|at| at.parse().ok());
         // A clock that was ahead must not hold everything back for as long.
         let last = last.filter(|last| *last <= now).unwrap_or(since);
-        next(one.expression(settings), &settings.timezone, last).is_some_and(|next| next <= now)
+        next(one.expression(settings), &settings.timezone, last)
+            .filter(|next| *next <= now)
+            .map(|next| (next, one))
     };
-    Due::ALL.into_iter().filter(is_due).collect()
+    let mut found: Vec<_> = Due::ALL.into_iter().filter_map(at).collect();
+    // Backups that take longer than their period hold nothing else up.
+    found.sort_unstable();
+    found.into_iter().map(|(_, one)| one).collect()
 }
 
 impl Handle {
-    /// Puts what is known of backups into the status.
+    /// Puts what is known of backups into the status, and opens and closes their alerts: also those
+    /// of what went wrong before a restart.
     pub(in crate::supervisor) fn tell_backups(&self) {
-        let (state, plan) = (self.backups.state(), self.backups.plan());
+        let plan = self.backups.plan();
         let settings = &plan.config.backup;
-        let records = || {
-            let names = settings.repositories.iter();
-            names.filter_map(|one| state.repositories.get(&one.name))
-        };
-        // The oldest of the newest: a place that gets none is no second place.
-        let last = records()
-            .map(|one| one.last_good_at.clone())
-            .min()
-            .flatten();
-        let drill = records()
-            .filter_map(|one| one.drilled.as_ref().map(|d| d.at.clone()))
-            .max();
-        let begun = state.begun.get("backup").and_then(|at| at.parse().ok());
         let now = Timestamp::now();
+        self.backups.note(|state| {
+            for one in &settings.repositories {
+                let since = &mut state.record(&one.name).since;
+                since.get_or_insert_with(|| now.to_string());
+            }
+        });
+        let state = self.backups.state();
+        let records: Vec<_> = settings
+            .repositories
+            .iter()
+            .filter_map(|one| Some((one.name.as_str(), state.repositories.get(&one.name)?)))
+            .collect();
+        // The oldest of the newest, and none where one has none: a place that gets no backups is no
+        // second place.
+        let last = if records.iter().all(|(_, one)| one.last_good_at.is_some()) {
+            records
+                .iter()
+                .filter_map(|(_, one)| one.last_good_at.clone())
+                .min()
+        } else {
+            None
+        };
+        let drills = records.iter().filter_map(|(_, one)| one.drilled.as_ref());
+        let begun = state.begun.get("backup").and_then(|at| at.parse().ok());
         let next_at = next(&settings.schedule, &settings.timezone, begun.unwrap_or(now))
             .filter(|_| settings.enabled)
             .map(|next| next.max(now).to_string());
-        let result = records()
-            .filter_map(|one| one.last_result.clone())
-            .next_back();
+        let mut results = records
+            .iter()
+            .filter_map(|(_, one)| one.last_result.clone());
         self.hub.set_backup(Shown {
-            last: last.clone(),
+            last,
             next: next_at,
-            last_result: result,
-            last_drill: drill,
+            last_result: results.next_back(),
+            // One that failed is no drill that a person may count on.
+            last_drill: drills
+                .filter(|one| one.well)
+                .map(|one| one.at.clone())
+                .max(),
         });
-        if records().next().is_some() && state.key_shown.is_none() {
-            raise(
-                &self.hub,
+        let any = records.iter().any(|(_, one)| one.last_good.is_some());
+        self.show_alert(
+            KEY_ALERT,
+            (any && state.key_shown.is_none()).then(|| {
                 Alert::new(
                     KEY_ALERT,
                     Severity::Warning,
@@ -122,47 +147,112 @@ impl Handle {
                     "nobody has written down the key of the backups; without it they cannot be \
                      restored when this disk is lost",
                     "`lucid backup key show` prints twelve words: keep them on paper",
-                ),
-            );
-        } else {
-            clear(&self.hub, KEY_ALERT, "backup");
+                )
+            }),
+        );
+        let mut known = vec![KEY_ALERT.to_owned()];
+        for (name, record) in records {
+            known.extend(self.judge(settings, name, record, now));
         }
-        self.judge_age(settings, last.as_deref(), now);
+        clear_others(&self.hub, ALERTS, &known);
     }
 
-    fn judge_age(&self, settings: &Backup, last: Option<&str>, now: Timestamp) {
-        let last = last.and_then(|last| last.parse::<Timestamp>().ok());
-        let old = last.is_some_and(|last| {
-            let mut at = Some(last);
-            for _ in 0..OLD {
-                at = at.and_then(|at| next(&settings.schedule, &settings.timezone, at));
+    fn show_alert(&self, id: &str, alert: Option<Alert>) {
+        match alert {
+            Some(alert) => {
+                raise(&self.hub, alert);
             }
-            at.is_some_and(|at| at < now)
-        });
-        if old && settings.enabled {
-            raise(
-                &self.hub,
+            None => clear(&self.hub, id, "backup"),
+        }
+    }
+
+    /// Answers the ids of the alerts that it looked after.
+    fn judge(&self, settings: &Backup, name: &str, record: &Record, now: Timestamp) -> Vec<String> {
+        let id = |what: &str| format!("{ALERTS}{what}:{name}");
+        let said = || record.last_result.clone().unwrap_or_default();
+        self.show_alert(
+            &id("failed"),
+            record.failed.then(|| {
                 Alert::new(
-                    OLD_ALERT,
+                    id("failed"),
+                    Severity::Warning,
+                    "backup",
+                    format!("the backup to {name} failed: {}", said()),
+                    "mend that and run `lucid backup create`; older backups stay as they are",
+                )
+            }),
+        );
+        for (what, outcome) in [("verify", &record.verified), ("drill", &record.drilled)] {
+            let bad = outcome.as_ref().filter(|outcome| !outcome.well);
+            self.show_alert(
+                &id(what),
+                bad.map(|outcome| {
+                    Alert::new(
+                        id(what),
+                        Severity::Critical,
+                        "backup",
+                        format!(
+                            "the {what} of repository {name} failed: {}",
+                            outcome.message
+                        ),
+                        "make a new backup to another place now, then look at the disk: `lucid \
+                         volume health`",
+                    )
+                }),
+            );
+        }
+        let time = |text: &Option<String>| {
+            text.as_deref()
+                .and_then(|text| text.parse::<Timestamp>().ok())
+        };
+        let last = time(&record.last_good_at);
+        let from = last.or(time(&record.since)).filter(|from| *from <= now);
+        let is_old = |from: Timestamp, expression: &str, periods: u32| {
+            let mut at = Some(from);
+            for _ in 0..periods {
+                at = at.and_then(|at| next(expression, &settings.timezone, at));
+            }
+            settings.enabled && at.is_some_and(|at| at < now)
+        };
+        let old = from.is_some_and(|from| is_old(from, &settings.schedule, OLD));
+        self.show_alert(
+            &id("old"),
+            old.then(|| {
+                let last = last.map_or_else(
+                    || "there was never a good backup".to_owned(),
+                    |last| format!("the last good backup is of {last}"),
+                );
+                Alert::new(
+                    id("old"),
                     Severity::Critical,
                     "backup",
-                    format!(
-                        "the last good backup is of {}",
-                        last.map(|last| last.to_string()).unwrap_or_default()
-                    ),
+                    format!("repository {name}: {last}"),
                     "`lucid backup list` says what failed; `lucid backup create` makes one now",
-                ),
-            );
-        } else {
-            clear(&self.hub, OLD_ALERT, "backup");
-        }
+                )
+            }),
+        );
+        let drilled = record.drilled.as_ref().and_then(|one| one.at.parse().ok());
+        let drilled = drilled.or(time(&record.since));
+        let overdue = drilled.is_some_and(|at| is_old(at, &settings.drill, OLD_DRILL));
+        self.show_alert(
+            &id("no-drill"),
+            overdue.then(|| {
+                Alert::new(
+                    id("no-drill"),
+                    Severity::Warning,
+                    "backup",
+                    format!("no backup of repository {name} was rehearsed for long"),
+                    "`lucid backup drill` does it now",
+                )
+            }),
+        );
+        ["failed", "verify", "drill", "old", "no-drill"]
+            .into_iter()
+            .map(id)
+            .collect()
     }
 
     async fn begin_due(&self, what: Due) {
-        // Noted first: what cannot begin is not begun again every half minute.
-        self.backups.note(|state| {
-            state.begun.insert(what.name().to_owned(), now_rfc3339());
-        });
         let names: Vec<_> = self
             .backups
             .repositories()
@@ -170,10 +260,14 @@ impl Handle {
             .map(|one| one.name)
             .collect();
         match what {
-            Due::Backup => self.wait_for(self.create_backup(None).await).await,
+            Due::Backup => {
+                let begun = self.create_backup(None).await;
+                self.begun(what, begun).await;
+            }
             Due::Verify => {
                 for name in &names {
-                    self.wait_for(self.verify_backups(Some(name)).await).await;
+                    let begun = self.verify_backups(Some(name)).await;
+                    self.begun(what, begun).await;
                     let append_only = self
                         .backups
                         .repository(Some(name))
@@ -185,10 +279,25 @@ impl Handle {
             }
             Due::Drill => {
                 for name in &names {
-                    self.wait_for(self.drill(Some(name), "latest").await).await;
+                    let begun = self.drill(Some(name), "latest").await;
+                    self.begun(what, begun).await;
                 }
             }
         }
+    }
+
+    /// Notes what was begun; what could not begin is tried again.
+    async fn begun(
+        &self,
+        what: Due,
+        begun: Result<super::super::jobs::Job, super::super::handle::CommandError>,
+    ) {
+        if begun.is_ok() {
+            self.backups.note(|state| {
+                state.begun.insert(what.name().to_owned(), now_rfc3339());
+            });
+        }
+        self.wait_for(begun).await;
     }
 
     /// Until the job ends; what came of it is told by the job.
@@ -199,7 +308,7 @@ impl Handle {
         let job = match begun {
             Ok(job) => job,
             Err(error) => {
-                tracing::warn!("{error}");
+                tracing::debug!("{error}");
                 return;
             }
         };
@@ -213,6 +322,18 @@ impl Handle {
     }
 }
 
+/// Tells how backups are, whatever any of them does meanwhile.
+pub(in crate::supervisor) async fn watch(handle: Handle) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let handle = handle.clone();
+        let told = tokio::task::spawn_blocking(move || handle.tell_backups());
+        let _ = told.await;
+    }
+}
+
 /// Looks what is due, as long as the supervisor runs: only while the clock can be trusted, nothing
 /// asks to hold work back, and every datastore is there.
 pub(in crate::supervisor) async fn run(handle: Handle) {
@@ -223,7 +344,6 @@ pub(in crate::supervisor) async fn run(handle: Handle) {
     loop {
         ticks.tick().await;
         let status = handle.hub.snapshot();
-        handle.tell_backups();
         let settings = handle.backups.plan().config.backup.clone();
         let may = settings.enabled
             && status.board.clock_set
@@ -301,7 +421,11 @@ mod tests {
         }
         // A week later, everything once.
         let now = at("2026-11-27T10:30:00Z");
-        assert_eq!(due(&settings(), &state, since, now), Due::ALL);
+        let mut all = due(&settings(), &state, since, now);
+        // The drill of a Sunday is longest overdue but for the first hour.
+        assert_eq!(all.first(), Some(&Due::Backup));
+        all.sort_unstable();
+        assert_eq!(all, Due::ALL);
         for one in Due::ALL {
             state.begun.insert(one.name().to_owned(), now.to_string());
         }
