@@ -22,6 +22,7 @@ pub(super) fn configuration(ctx: &Context) -> String {
 cluster.name: lucid-cluster
 node.name: lucid-node
 path.data: \"{data}\"
+path.repo: [\"{data}/snapshots\"]
 path.logs: \"{data}/logs\"
 bootstrap.memory_lock: false
 network.host: [{listen}]
@@ -141,5 +142,7 @@ mod tests {
         }
         assert!(text.contains("xpack.security.enabled: true"));
         assert!(text.contains("path.data: \"/data/x\""));
+        // Where backups take their snapshots.
+        assert!(text.contains("path.repo: [\"/data/x/snapshots\"]"));
     }
 }

@@ -14,6 +14,7 @@ import traceback
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "image"))
 
+import backups  # noqa: E402
 import panel  # noqa: E402
 import pools  # noqa: E402
 from machine import Board, BoardError, copy_image, firmware, imager_files, key_pair, put  # noqa: E402
@@ -348,7 +349,7 @@ def named(prefix, test):
 
 TESTS = [starts, configuration, data_disk, foreign_disk, small_card, damaged]
 TESTS += [named("panel_", test) for test in (panel.lamps, panel.removal, panel.lines, panel.registers, panel.pi3)]
-TESTS += [named("", pools.migration)]
+TESTS += [named("", pools.migration), named("", backups.backup)]
 
 
 def main():
