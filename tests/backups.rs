@@ -11,7 +11,10 @@
 
 mod common;
 
-use common::backups::{all_three, files};
+use std::time::Duration;
+
+use common::backups::{Whole, all_three, files};
+use mongodb::bson::{Document, doc};
 
 #[test]
 fn what_was_backed_up_comes_back_into_every_datastore_and_restic_reads_it() {
@@ -139,6 +142,99 @@ fn what_was_backed_up_comes_back_into_every_datastore_and_restic_reads_it() {
         .query(&mut cache)
         .unwrap();
     assert_eq!((value.as_str(), other.as_str()), ("2", "4"));
+    one.appliance.stop();
+}
+
+/// Changes of every kind; what is there after them.
+fn change(one: &Whole) -> Vec<String> {
+    one.block(async |client| {
+        let shop = client.database("shop");
+        let orders = shop.collection::<Document>("orders");
+        let list = doc! { "_id": 1, "list": [1, 2, 3], "nested": { "a": 1 }, "gone": 1 };
+        orders
+            .insert_many([list, doc! { "_id": 2 }, doc! { "_id": 3 }])
+            .await
+            .unwrap();
+        for update in [
+            doc! { "$set": { "nested.b": 2 }, "$push": { "list": 4 }, "$unset": { "gone": 1 } },
+            doc! { "$pop": { "list": 1 } },
+            doc! { "$inc": { "nested.a": 5 } },
+        ] {
+            orders.update_one(doc! { "_id": 1 }, update).await.unwrap();
+        }
+        orders
+            .replace_one(doc! { "_id": 2 }, doc! { "other": "one" })
+            .await
+            .unwrap();
+        orders.delete_one(doc! { "_id": 3 }).await.unwrap();
+        let index = doc! { "key": { "other": 1 }, "name": "orders_other" };
+        shop.run_command(doc! { "createIndexes": "orders", "indexes": [index] })
+            .await
+            .unwrap();
+        shop.create_collection("short").await.unwrap();
+        shop.collection::<Document>("short").drop().await.unwrap();
+    });
+    orders(one)
+}
+
+fn orders(one: &Whole) -> Vec<String> {
+    one.block(async |client| {
+        let orders = client.database("shop").collection::<Document>("orders");
+        let mut all = orders.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+        let mut seen = Vec::new();
+        while all.advance().await.unwrap() {
+            seen.push(format!("{:?}", all.current()));
+        }
+        seen.extend(orders.list_index_names().await.unwrap());
+        seen.extend(
+            client
+                .database("shop")
+                .list_collection_names()
+                .await
+                .unwrap(),
+        );
+        seen
+    })
+}
+
+#[test]
+fn documents_come_back_as_of_a_moment_between_two_backups() {
+    let mut one = all_three();
+    one.said(&["backup", "create"]);
+    let wanted = change(&one);
+    std::thread::sleep(Duration::from_millis(1100));
+    let moment = jiff::Timestamp::now().to_string();
+    std::thread::sleep(Duration::from_millis(1100));
+    let lose = || {
+        one.block(async |client| {
+            let shop = client.database("shop");
+            shop.collection::<Document>("orders").drop().await.unwrap();
+        });
+    };
+    lose();
+    let at = [
+        "backup",
+        "restore",
+        "datastore",
+        "document",
+        "--confirm",
+        "document",
+        "--at",
+    ];
+    let told = one.failed(&[&at[..], &[&moment]].concat());
+    assert!(
+        told.contains("`lucid backup create` takes in what came after"),
+        "{told}"
+    );
+    one.said(&["backup", "create"]);
+    let told = one.said(&[&at[..], &[&moment]].concat());
+    assert!(told.contains("changes after it were applied"), "{told}");
+    one.appliance.wait_state("ready");
+    assert_eq!(orders(&one), wanted);
+    let told = one.failed(&[&at[..], &["2020-01-01T00:00:00Z"]].concat());
+    assert!(told.contains("no backup of this appliance"), "{told}");
+    let told = one.failed(&[&at[..], &["yesterday"]].concat());
+    assert!(told.contains("is no moment"), "{told}");
     one.appliance.stop();
 }
 

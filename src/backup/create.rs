@@ -43,7 +43,7 @@ pub(super) fn create(
             phase(&format!("backing up {}", store.role));
             manifest
                 .parts
-                .push(part(repository, wanted, store, runtime)?);
+                .push(part(repository, wanted, store, host, runtime)?);
         }
         for files in &wanted.files {
             phase(&format!("backing up {}", files.part));
@@ -80,6 +80,7 @@ fn part(
     repository: &Repository,
     wanted: &Create,
     store: &Store,
+    host: &str,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Part, BackupError> {
     let began = Instant::now();
@@ -87,9 +88,16 @@ fn part(
     match store.role {
         Role::Document => {
             let pace = document::Pace(wanted.rest);
-            let dump = document::Dump::begin(store.address, login.clone(), pace)?;
+            super::scratch::passable(&wanted.scratch)?;
+            let log = last_moment(repository, host)?.map(|since| document::Log {
+                since,
+                spool: wanted.scratch.join("oplog"),
+            });
+            let dump = document::Dump::begin(store.address, login.clone(), pace, log)?;
             let facts = Facts::Document {
                 collections: dump.collections,
+                moment: dump.moment,
+                log_from: dump.log_from,
             };
             let saved = repository.save_streams(document::PART, dump.streams)?;
             Ok(made(document::PART, saved, began, facts))
@@ -118,6 +126,23 @@ fn part(
             ))
         }
     }
+}
+
+/// Up to when the last backup of this appliance has the documents.
+fn last_moment(repository: &Repository, host: &str) -> Result<Option<(u32, u32)>, BackupError> {
+    let (found, _) = repository.manifests()?;
+    let moments =
+        found
+            .iter()
+            .filter(|(_, one)| one.host == host)
+            .filter_map(|(_, one)| match &one.part(document::PART)?.facts {
+                Facts::Document {
+                    moment: Some(moment),
+                    ..
+                } => Some(moment.before),
+                _ => None,
+            });
+    Ok(moments.max())
 }
 
 fn directory(repository: &Repository, files: &Files) -> Result<Part, BackupError> {

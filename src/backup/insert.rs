@@ -56,7 +56,7 @@ fn collection(
     phase: &dyn Fn(&str),
 ) -> Result<String, BackupError> {
     let (snapshot, facts) = facts_of(manifest, wanted.store.role)?;
-    let Facts::Document { collections } = facts else {
+    let Facts::Document { collections, .. } = facts else {
         return Err(BackupError::Refused(
             "the backup has no documents".to_owned(),
         ));

@@ -60,6 +60,12 @@ pub enum Facts {
     Document {
         /// Every collection and view.
         collections: Vec<Collection>,
+        /// Of which moment they are; absent where the store does not tell.
+        #[serde(default)]
+        moment: Option<Moment>,
+        /// The moment from which on every change up to this backup is in it as well.
+        #[serde(default)]
+        log_from: Option<(u32, u32)>,
     },
     /// The file that the cache wrote.
     Cache {
@@ -89,6 +95,15 @@ pub enum Facts {
         #[serde(default)]
         owner: Option<(u32, u32, u32)>,
     },
+}
+
+/// Times of the store's log (seconds since 1970, and a number), between which a dump is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Everything up to this is in it.
+    pub before: (u32, u32),
+    /// Nothing after this is.
+    pub after: (u32, u32),
 }
 
 /// A collection or a view.

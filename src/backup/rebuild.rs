@@ -106,10 +106,14 @@ pub(super) async fn rebuild(
     let (snapshot, facts) = facts_of(manifest, store.role)?;
     let conf = scratch.join(format!("{}-conf", store.role));
     match facts {
-        Facts::Document { .. } => {
+        Facts::Document { collections, .. } => {
             let dump = scratch.join("dump");
             phase("fetching the dump of the document store");
-            repository.restore(snapshot, document::DUMP, &dump, false)?;
+            if collections.is_empty() {
+                fsx::create_dir(&dump, 0o700)?;
+            } else {
+                repository.restore(snapshot, document::DUMP, &dump, false)?;
+            }
             phase("loading the document store");
             let engine = Scratch::start(store, &target.data, &conf, &[]).await?;
             let client = document::connect(engine.address, &store.credentials.supervisor)?;
@@ -265,12 +269,13 @@ pub(super) async fn compare(
 ) -> Result<Vec<String>, BackupError> {
     let (_, facts) = facts_of(manifest, store.role)?;
     match facts {
-        Facts::Document { collections } => {
+        Facts::Document { collections, .. } => {
             let login = store.credentials.supervisor.clone();
             let address = engine.address;
             let pace = document::Pace(0.0);
-            let dump =
-                tokio::task::spawn_blocking(move || document::Dump::begin(address, login, pace));
+            let dump = tokio::task::spawn_blocking(move || {
+                document::Dump::begin(address, login, pace, None)
+            });
             let dump = dump
                 .await
                 .map_err(|error| BackupError::Refused(error.to_string()))??;

@@ -534,13 +534,23 @@ impl Repository {
         let snapshot = repository
             .get_snapshot_from_str(snapshot, |_| true)
             .map_err(&fault)?;
+        let nothing = snapshot.summary.as_ref().is_some_and(|summary| {
+            summary.total_files_processed + summary.total_dirs_processed == 0
+        });
+        if nothing {
+            // An empty one has no tree that could be named.
+            if !dry_run {
+                crate::fsx::create_dir(to, 0o700)?;
+            }
+            return Ok((0, 0));
+        }
         let node = repository
             .node_from_snapshot_and_path(&snapshot, below)
             .map_err(&fault)?;
+        let one_file = node.node_type != NodeType::Dir;
         let list = LsOptions::default();
         let destination =
-            LocalDestination::new(&to.to_string_lossy(), true, node.node_type != NodeType::Dir)
-                .map_err(&fault)?;
+            LocalDestination::new(&to.to_string_lossy(), true, one_file).map_err(&fault)?;
         let options = RestoreOptions::default()
             .numeric_id(true)
             .delete(true)
@@ -560,7 +570,12 @@ impl Repository {
             for entry in entries()? {
                 let (path, node) = entry.map_err(&fault)?;
                 // The library only warns of what it could not set.
-                same(&to.join(path), &node)?;
+                let path = if one_file {
+                    to.to_path_buf()
+                } else {
+                    to.join(path)
+                };
+                same(&path, &node)?;
             }
         }
         Ok(amount)

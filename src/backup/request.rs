@@ -69,6 +69,8 @@ pub struct Create {
     pub stores: Vec<Store>,
     /// Directories that nobody changes meanwhile.
     pub files: Vec<Files>,
+    /// A directory of the data disk for what is on the way.
+    pub scratch: PathBuf,
     /// Rest after work, as a share of the time that the work took.
     pub rest: f64,
     /// Of the packs that are read back, this share: the first of as many as the second says.
@@ -126,6 +128,10 @@ pub struct Rebuild {
     pub scratch: PathBuf,
     /// What else is taken out of the backup.
     pub files: Vec<Fetch>,
+    /// Documents as of this second since 1970, from the last backup before it and the logs of those
+    /// that follow.
+    #[serde(default)]
+    pub until: Option<u32>,
 }
 
 /// A datastore that is rebuilt.

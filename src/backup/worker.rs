@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::manifest::{Facts, Manifest};
 use super::rebuild::{self, compare, rebuild};
 use super::request::{Answer, Fetch, Line, Rebuild, Request, Work};
-use super::{BackupError, Key, Repository, create, insert, verify};
+use super::{BackupError, Key, Repository, create, document, insert, verify};
 use crate::fsx::{self, FsError};
 
 /// How often it says how far it is.
@@ -37,7 +37,11 @@ impl<W: Write> Teller<W> {
 /// Reads a request and does it. Answers whether it was done; why not was told.
 pub fn run(input: impl Read, output: impl Write + Send + 'static) -> bool {
     // What a library ends so is caught and told; half a page of it is of use to nobody.
-    std::panic::set_hook(Box::new(|_| ()));
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(at) = panic.location() {
+            tracing::warn!("work was ended at {}:{}", at.file(), at.line());
+        }
+    }));
     let teller = Teller(Arc::new(Mutex::new(output)));
     let result = read(input).and_then(|request| work(&request, &teller));
     match result {
@@ -114,6 +118,8 @@ fn act(
     runtime: &tokio::runtime::Handle,
     phase: &dyn Fn(&str),
 ) -> Result<Answer, BackupError> {
+    // Drivers clean up on it when they are dropped.
+    let _entered = runtime.enter();
     match &request.work {
         Work::Create(wanted) => create::create(repository, wanted, &request.host, runtime, phase),
         Work::List => {
@@ -318,7 +324,15 @@ fn put_back(
     phase: &dyn Fn(&str),
 ) -> Result<Answer, BackupError> {
     let _beside_others = repository.claim(false)?;
-    let manifest = chosen(repository, host, &wanted.backup)?;
+    let (found, _) = repository.manifests()?;
+    let all: Vec<_> = found.into_iter().map(|(_, manifest)| manifest).collect();
+    let (manifest, logs) = match wanted.until {
+        None => (chosen(repository, host, &wanted.backup)?, Vec::new()),
+        Some(until) => {
+            let (base, logs) = document::chain(&all, host, until).map_err(BackupError::Refused)?;
+            (base.clone(), logs)
+        }
+    };
     empty(&wanted.scratch)?;
     let restored: Result<_, BackupError> = (|| {
         let mut restored = Vec::new();
@@ -332,6 +346,12 @@ fn put_back(
             ))?;
             phase(&format!("comparing {}", target.store.role));
             restored.extend(runtime.block_on(compare(&manifest, &target.store, &engine))?);
+            if let Some(until) = wanted.until {
+                phase("applying what changed after it");
+                let login = &target.store.credentials.supervisor;
+                let client = document::connect(engine.address, login)?;
+                restored.push(later(repository, &client, &logs, until, wanted, runtime)?);
+            }
             runtime.block_on(engine.stop())?;
             rebuild::finish(target)?;
         }
@@ -347,4 +367,29 @@ fn put_back(
         restored: restored?,
         manifest: Box::new(manifest),
     })
+}
+
+/// Applies the logs up to a moment.
+fn later(
+    repository: &Repository,
+    client: &mongodb::Client,
+    logs: &[&Manifest],
+    until: u32,
+    wanted: &Rebuild,
+    runtime: &tokio::runtime::Handle,
+) -> Result<String, BackupError> {
+    let mut count = 0;
+    for one in logs {
+        let Some(part) = one.part(document::PART) else {
+            continue;
+        };
+        let dir = wanted.scratch.join("log");
+        rebuild::remove(&dir)?;
+        fsx::create_dir(&dir, 0o700)?;
+        let file = dir.join("oplog.bson");
+        repository.restore(&part.snapshot, document::LOG, &file, false)?;
+        count += runtime.block_on(document::replay(client, &file, until))?;
+        rebuild::remove(&dir)?;
+    }
+    Ok(format!("{count} changes after it were applied"))
 }

@@ -92,6 +92,9 @@ pub(super) struct Restore {
     /// Backup, as `list` shows it
     #[arg(long, value_name = "ID", default_value = "latest", global = true)]
     backup: String,
+    /// The document store as of this moment, such as 2026-11-27T14:30:00Z
+    #[arg(long, value_name = "TIME", global = true, conflicts_with = "backup")]
+    at: Option<String>,
     /// What is replaced, once more: the name that follows `restore`
     #[arg(long, value_name = "NAME", global = true)]
     confirm: Option<String>,
@@ -196,6 +199,7 @@ impl Restore {
         Ok(WantedRestore {
             repository: self.of.repository,
             backup: self.backup,
+            at: self.at,
             scope,
             confirm: self.confirm,
             dry_run: self.dry_run,

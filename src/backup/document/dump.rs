@@ -2,23 +2,25 @@
 //! count, length and hash, then as the streams that go into the repository. The state is that of a
 //! transaction, which secantus and mongod both keep while others write.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{RawDocumentBuf, Timestamp, doc};
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, SessionCursor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::namespaces::OWN;
 use super::{DUMP, Listed, Sum, connect, failed, list};
 use crate::backup::BackupError;
-use crate::backup::manifest::Collection;
+use crate::backup::manifest::{Collection, Moment};
 use crate::backup::source::Stream;
 use crate::engine::Login;
+use crate::fsx::FsError;
 
 /// What is sent at once, about.
 const CHUNK: usize = 256 << 10;
@@ -44,6 +46,10 @@ pub(in crate::backup) struct Dump {
     pub(in crate::backup) collections: Vec<Collection>,
     /// Its files.
     pub(in crate::backup) streams: Vec<Stream>,
+    /// Of which moment it is.
+    pub(in crate::backup) moment: Option<Moment>,
+    /// From when on the changes up to it are in it.
+    pub(in crate::backup) log_from: Option<(u32, u32)>,
     /// Ends the transaction when it is dropped.
     _orders: mpsc::UnboundedSender<Order>,
 }
@@ -58,6 +64,7 @@ impl Dump {
         address: SocketAddr,
         login: Login,
         pace: Pace,
+        log: Option<Log>,
     ) -> Result<Self, BackupError> {
         let (orders, taken) = mpsc::unbounded_channel();
         let (ready, first) = oneshot::channel();
@@ -69,15 +76,31 @@ impl Dump {
                     .enable_all()
                     .build();
                 match runtime {
-                    Ok(runtime) => runtime.block_on(serve(address, &login, pace, ready, taken)),
+                    Ok(runtime) => {
+                        runtime.block_on(serve(address, &login, pace, log, ready, taken));
+                    }
                     Err(error) => {
                         let _ = ready.send(Err(BackupError::Refused(error.to_string())));
                     }
                 }
             })
             .map_err(|error| BackupError::Refused(error.to_string()))?;
-        let (listed, collections) = first.blocking_recv().map_err(|_| gone())??;
+        let Begun {
+            listed,
+            collections,
+            moment,
+            log,
+        } = first.blocking_recv().map_err(|_| gone())??;
         let mut streams = Vec::new();
+        let log_from = log.as_ref().map(|(log, _)| log.since);
+        if let Some((log, bytes)) = log {
+            streams.push(Stream {
+                path: PathBuf::from(super::LOG),
+                bytes,
+                // It is removed with the stream.
+                open: Box::new(move || Ok(Box::new(Spooled::open(log.spool)?))),
+            });
+        }
         for (index, (one, facts)) in listed.iter().zip(&collections).enumerate() {
             let metadata = one.metadata()?;
             streams.push(Stream {
@@ -108,8 +131,42 @@ impl Dump {
         Ok(Self {
             collections,
             streams,
+            moment,
+            log_from,
             _orders: orders,
         })
+    }
+}
+
+/// The store's log since a moment, and where it is put meanwhile: entries may be dropped at any time.
+#[derive(Debug)]
+pub(in crate::backup) struct Log {
+    pub(in crate::backup) since: (u32, u32),
+    pub(in crate::backup) spool: PathBuf,
+}
+
+/// A file that is gone when it was read.
+struct Spooled {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Spooled {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = std::fs::File::open(&path)?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Read for Spooled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -133,18 +190,31 @@ impl Read for Incoming {
     }
 }
 
-type Ready = oneshot::Sender<Result<(Vec<Listed>, Vec<Collection>), BackupError>>;
+/// What is known when everything was read once.
+struct Begun {
+    listed: Vec<Listed>,
+    collections: Vec<Collection>,
+    moment: Option<Moment>,
+    log: Option<(Log, u64)>,
+}
+
+type Ready = oneshot::Sender<Result<Begun, BackupError>>;
 
 async fn serve(
     address: SocketAddr,
     login: &Login,
     pace: Pace,
+    log: Option<Log>,
     ready: Ready,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let begun = async {
         let client = connect(address, login)?;
-        let (mut session, listed) = pinned(&client).await?;
+        let (mut session, listed, moment) = pinned(&client).await?;
+        let log = match (log, moment) {
+            (Some(log), Some(moment)) => spool(&client, log, moment).await?,
+            _ => None,
+        };
         let mut collections = Vec::with_capacity(listed.len());
         for one in &listed {
             let mut facts = Collection {
@@ -169,16 +239,22 @@ async fn serve(
             facts.hash = sum.hex();
             collections.push(facts);
         }
-        Ok((client, session, listed, collections))
+        let begun = Begun {
+            listed: listed.clone(),
+            collections,
+            moment,
+            log,
+        };
+        Ok((client, session, listed, begun))
     };
-    let (client, mut session, listed, collections) = match begun.await {
+    let (client, mut session, listed, begun) = match begun.await {
         Ok(begun) => begun,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
         }
     };
-    if ready.send(Ok((listed.clone(), collections))).is_err() {
+    if ready.send(Ok(begun)).is_err() {
         return;
     }
     while let Some(order) = next_order(&client, &mut session, &mut orders).await {
@@ -198,9 +274,12 @@ async fn serve(
 
 /// A transaction whose state is pinned, and what is in it: collections that were made, renamed or
 /// dropped between the list and the pin would be missed.
-async fn pinned(client: &mongodb::Client) -> Result<(ClientSession, Vec<Listed>), BackupError> {
+async fn pinned(
+    client: &mongodb::Client,
+) -> Result<(ClientSession, Vec<Listed>, Option<Moment>), BackupError> {
     let mut listed = list(client).await?;
     for _ in 0..PINS {
+        let before = time(client).await?;
         let mut session = client
             .start_session()
             .await
@@ -217,7 +296,11 @@ async fn pinned(client: &mongodb::Client) -> Result<(ClientSession, Vec<Listed>)
         let same =
             now.len() == listed.len() && now.iter().zip(&listed).all(|(one, two)| one.is_same(two));
         if same {
-            return Ok((session, now));
+            let after = time(client).await?;
+            let moment = before
+                .zip(after)
+                .map(|(before, after)| Moment { before, after });
+            return Ok((session, now, moment));
         }
         let _ = session.abort_transaction().await;
         listed = now;
@@ -227,6 +310,66 @@ async fn pinned(client: &mongodb::Client) -> Result<(ClientSession, Vec<Listed>)
         cause: "collections are made and dropped all the time; try again when that is over"
             .to_owned(),
     })
+}
+
+/// The time of the store's log now; absent where it keeps none.
+async fn time(client: &mongodb::Client) -> Result<Option<(u32, u32)>, BackupError> {
+    let answer = client
+        .database("admin")
+        .run_command(doc! { "ping": 1 })
+        .await;
+    let answer = answer.map_err(|error| failed(&error))?;
+    let time = answer.get_timestamp("operationTime").ok();
+    Ok(time.map(|time| (time.time, time.increment)))
+}
+
+/// Copies the log from the last backup's moment to this one's. Nothing where it does not reach back so
+/// far any more.
+async fn spool(
+    client: &mongodb::Client,
+    log: Log,
+    moment: Moment,
+) -> Result<Option<(Log, u64)>, BackupError> {
+    let oplog = client
+        .database("local")
+        .collection::<RawDocumentBuf>("oplog.rs");
+    let of = |(time, increment)| Timestamp { time, increment };
+    let reaches = async || {
+        let first = oplog
+            .find_one(doc! {})
+            .await
+            .map_err(|error| failed(&error))?;
+        let first = first.and_then(|first| first.get_timestamp("ts").ok());
+        Ok::<_, BackupError>(first.is_some_and(|first| first <= of(log.since)))
+    };
+    if !reaches().await? {
+        return Ok(None);
+    }
+    let range = doc! { "ts": { "$gt": of(log.since), "$lte": of(moment.before) } };
+    let mut cursor = oplog
+        .find(range)
+        .sort(doc! { "ts": 1 })
+        .await
+        .map_err(|error| failed(&error))?;
+    let wrap = || FsError::wrap("write", &log.spool);
+    let file = std::fs::File::create(&log.spool).map_err(wrap())?;
+    let mut file = io::BufWriter::with_capacity(CHUNK, file);
+    let mut bytes = 0;
+    while cursor.advance().await.map_err(|error| failed(&error))? {
+        let entry = cursor.current();
+        let own = entry
+            .get_str("ns")
+            .is_ok_and(|ns| OWN.contains(&ns.split('.').next().unwrap_or_default()));
+        if !own {
+            file.write_all(entry.as_bytes()).map_err(wrap())?;
+            bytes += entry.as_bytes().len() as u64;
+        }
+    }
+    file.flush().map_err(wrap())?;
+    drop(file);
+    // What was dropped while it was read is missed.
+    let whole = reaches().await?;
+    Ok(whole.then_some((log, bytes)))
 }
 
 /// A read of nothing: it pins the state of a transaction, and keeps one from being given up. Engines

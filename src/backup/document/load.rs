@@ -169,7 +169,7 @@ async fn documents(
 }
 
 /// The next document of a file; `None` at its end.
-fn next(file: &mut impl Read) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn next(file: &mut impl Read) -> Result<Option<Vec<u8>>, String> {
     let mut length = [0_u8; 4];
     match file
         .read(&mut length[..1])

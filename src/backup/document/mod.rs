@@ -3,6 +3,7 @@
 mod dump;
 mod load;
 mod namespaces;
+mod replay;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,14 +14,17 @@ use sha2::{Digest, Sha256};
 use super::BackupError;
 use crate::engine::Login;
 
-pub(super) use dump::{Dump, Pace};
+pub(super) use dump::{Dump, Log, Pace};
 pub(super) use load::load;
 pub(super) use namespaces::{Listed, list};
+pub(super) use replay::{chain, replay};
 
 /// Name of the part.
 pub(super) const PART: &str = "document";
 /// Where the dump lies in it.
 pub(super) const DUMP: &str = "/document/dump";
+/// Changes between the last backup and this one.
+pub(super) const LOG: &str = "/document/oplog.bson";
 const SELECTION: Duration = Duration::from_secs(10);
 
 /// A driver for the store at `address`.

@@ -36,7 +36,7 @@ const LONGEST: usize = 200;
 const CUT: usize = 150;
 
 /// Databases that belong to the engine or to probes.
-const OWN: [&str; 4] = ["admin", "config", "local", HEALTH_DATABASE];
+pub(super) const OWN: [&str; 4] = ["admin", "config", "local", HEALTH_DATABASE];
 
 /// A collection or a view.
 #[derive(Debug, Clone)]

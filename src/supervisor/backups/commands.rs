@@ -253,6 +253,7 @@ impl Handle {
             taken: taken.to_owned(),
             stores,
             files,
+            scratch: scratch(&plan.paths),
             rest: f64::from(plan.config.backup.rest_percent) / 100.0,
             share: Some((share, shares)),
         });
@@ -370,6 +371,7 @@ impl Handle {
             stores,
             scratch,
             files: Vec::new(),
+            until: None,
         });
         match self.backups.run(of, work, progress)? {
             Answer::Drilled {

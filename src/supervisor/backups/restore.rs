@@ -53,6 +53,9 @@ pub struct Wanted {
     /// What of it.
     #[serde(flatten)]
     pub scope: Scope,
+    /// The documents as of this moment, RFC 3339; for that datastore alone.
+    #[serde(default)]
+    pub at: Option<String>,
     /// Repeats what is replaced.
     #[serde(default)]
     pub confirm: Option<String>,
@@ -101,6 +104,9 @@ impl Handle {
         if let Scope::Datastore { role } = &wanted.scope {
             self.is_enabled(*role)?;
         }
+        if let Some(at) = &wanted.at {
+            moment(at, &wanted.scope)?;
+        }
         let confirmed = wanted.scope.replaces();
         if let Some(name) = confirmed.filter(|_| !wanted.dry_run)
             && wanted.confirm.as_deref() != Some(&name)
@@ -141,7 +147,11 @@ impl Handle {
         }
         match &wanted.scope {
             Scope::Piece { what } => self.insert(of, &manifest, what, progress),
-            scope => self.replace(of, &manifest, scope, progress, runtime),
+            scope => {
+                let at = wanted.at.as_deref().map(|at| moment(at, scope));
+                let until = at.transpose().map_err(text)?;
+                self.replace(of, &manifest, scope, until, (progress, runtime))
+            }
         }
     }
 
@@ -222,8 +232,8 @@ impl Handle {
         of: &BackupRepository,
         manifest: &Manifest,
         scope: &Scope,
-        progress: &Progress,
-        runtime: &Runtime,
+        until: Option<u32>,
+        (progress, runtime): (&Progress, &Runtime),
     ) -> Result<String, String> {
         let plan = self.backups.plan();
         let manager = self.volumes.manager()?;
@@ -309,6 +319,7 @@ impl Handle {
             stores,
             scratch: scratch(&plan.paths),
             files,
+            until,
         });
         let restored = self.backups.run(of, work, progress);
         let restored = match restored {
@@ -429,6 +440,29 @@ fn change_passwords(paths: &Paths, role: Role, new: &Credentials) -> Result<(), 
         std::fs::copy(&file, &aside).map_err(|error| format!("{}: {error}", aside.display()))?;
     }
     credentials::save(paths, role, new).map_err(text)
+}
+
+/// Seconds since 1970 of a moment that documents can be restored to.
+fn moment(at: &str, scope: &Scope) -> Result<u32, CommandError> {
+    if *scope
+        != (Scope::Datastore {
+            role: Role::Document,
+        })
+    {
+        return Err(CommandError::Invalid(
+            "a moment can be had of the document store alone: restore datastore document --at …"
+                .to_owned(),
+        ));
+    }
+    let time: Result<jiff::Timestamp, _> = at.parse();
+    let seconds = time
+        .ok()
+        .and_then(|time| u32::try_from(time.as_second()).ok());
+    seconds.ok_or_else(|| {
+        CommandError::Invalid(format!(
+            "{at:?} is no moment; write it as 2026-11-27T14:30:00Z or 2026-11-27T15:30:00+01:00"
+        ))
+    })
 }
 
 fn unmake(manager: &Manager, coming: Vec<Coming>) {
