@@ -1,31 +1,29 @@
 //! A restic repository: parts go in as snapshots, and come out as files.
 
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustic_core::repofile::{Node, NodeType, SnapshotFile, SnapshotId};
+use rustic_core::repofile::SnapshotFile;
 use rustic_core::{
-    BackupOptions, ConfigOptions, Credentials, FileType, IndexedFull, KeepOptions, KeyOptions,
-    LocalDestination, LsOptions, OpenStatus, ParentOptions, Progress, ProgressBars, ProgressType,
-    PruneOptions, ReadSource, ReadSourceOpen, Repository as Rustic, RepositoryBackends,
-    RepositoryOptions, RestoreOptions, RusticError, RusticProgress, SnapshotOptions, StringList,
+    BackupOptions, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus, ParentOptions,
+    Progress, ProgressBars, ProgressType, ReadSource, ReadSourceOpen, Repository as Rustic,
+    RepositoryBackends, RepositoryOptions, RusticError, RusticProgress, SnapshotOptions,
+    StringList,
 };
 
 use super::BackupError;
 use super::backend::{Adapter, Files, Place};
 use super::key::Key;
 use super::lock::{Held, Locks};
-use super::manifest::{Manifest, VERSION};
+use super::manifest::Manifest;
 use super::source::{Directory, Faults, Stream, Streams};
 
 /// Marks the snapshots of parts.
-const PART: &str = "lucid-part";
+pub(super) const PART: &str = "lucid-part";
 /// Marks the snapshots of manifests.
-const MANIFEST: &str = "lucid-manifest";
-const MANIFEST_FILE: &str = "/manifest/manifest.json";
-const MANIFEST_BYTES: usize = 64 << 20;
+pub(super) const MANIFEST: &str = "lucid-manifest";
+pub(super) const MANIFEST_FILE: &str = "/manifest/manifest.json";
 
 /// A pack is kept in memory until it is written, several at once; 8 MiB is also a fair size for an
 /// object of a bucket.
@@ -96,9 +94,6 @@ enum Parent {
     None,
 }
 
-/// Backups with the snapshots that hold their manifests, and what is wrong with others.
-type Manifests = (Vec<(SnapshotFile, Manifest)>, Vec<String>);
-
 /// What was put into the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
@@ -114,12 +109,12 @@ pub struct Saved {
 
 /// An open repository.
 pub struct Repository {
-    inner: Rustic<OpenStatus>,
+    pub(super) inner: Rustic<OpenStatus>,
     pub(super) files: Arc<dyn Files>,
     options: RepositoryOptions,
     locks: Locks,
-    place: String,
-    host: String,
+    pub(super) place: String,
+    pub(super) host: String,
     meter: Meter,
 }
 
@@ -133,44 +128,6 @@ impl std::fmt::Debug for Repository {
 
 fn backends(files: &Arc<dyn Files>) -> RepositoryBackends {
     RepositoryBackends::new(Arc::new(Adapter(Arc::clone(files))), None)
-}
-
-/// That what was restored is what the repository says of it, but for its content, which has hashes.
-fn same(path: &Path, node: &Node) -> Result<(), BackupError> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let meta =
-        std::fs::symlink_metadata(path).map_err(crate::fsx::FsError::wrap("look at", path))?;
-    let kind = meta.file_type();
-    let right_kind = match &node.node_type {
-        NodeType::File => kind.is_file() && meta.len() == node.meta.size,
-        NodeType::Dir => kind.is_dir(),
-        NodeType::Symlink { .. } => kind.is_symlink(),
-        _ => !kind.is_file() && !kind.is_dir() && !kind.is_symlink(),
-    };
-    let mode = node.meta.mode.map(|mode| mode & 0o7777);
-    let now = meta.permissions().mode() & 0o7777;
-    let right_mode = kind.is_symlink() || mode.is_none_or(|mode| mode == now);
-    let root = nix::unistd::Uid::effective().is_root();
-    let right_owner = !root
-        || (node.meta.uid.is_none_or(|uid| uid == meta.uid())
-            && node.meta.gid.is_none_or(|gid| gid == meta.gid()));
-    if right_kind && right_mode && right_owner {
-        return Ok(());
-    }
-    Err(BackupError::Refused(format!(
-        "{} could not be restored as it was (length, mode {:o} for {:o}, or owner): restore it with \
-         restic, outside of the service's bounds",
-        path.display(),
-        now,
-        mode.unwrap_or(0)
-    )))
-}
-
-/// What the kernel said, out of a fault that is written for programmers.
-fn in_short(said: &str) -> String {
-    let message = said.split("message: \"").nth(1);
-    let message = message.and_then(|rest| rest.split('"').next());
-    message.map_or_else(|| said.chars().take(300).collect(), str::to_owned)
 }
 
 /// What a fault says beside advice for programmers.
@@ -411,240 +368,6 @@ impl Repository {
         let root = Path::new("/manifest");
         let id = &manifest.id;
         self.archive(MANIFEST, id, &source, &faults, (root, root), Parent::None)
-    }
-
-    fn snapshots(&self) -> Result<Vec<SnapshotFile>, BackupError> {
-        self.inner
-            .get_all_snapshots()
-            .map_err(self.failed("listing backups"))
-    }
-
-    /// All backups that can be read, oldest first, with the snapshots that hold their manifests;
-    /// and what is wrong with the others.
-    pub(super) fn manifests(&self) -> Result<Manifests, BackupError> {
-        let all = self.snapshots()?;
-        let ids: std::collections::BTreeSet<String> = all
-            .iter()
-            .map(|one| one.id.to_hex().as_str().to_owned())
-            .collect();
-        let mut snapshots = all;
-        snapshots.retain(|snapshot| snapshot.tags.contains(MANIFEST));
-        if snapshots.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        snapshots.sort_by(|one, two| one.time.cmp(&two.time));
-        let repository = self
-            .again()?
-            .to_indexed()
-            .map_err(self.failed("reading the index"))?;
-        let (mut found, mut wrong) = (Vec::new(), Vec::new());
-        for snapshot in snapshots {
-            match self.manifest(&repository, &snapshot, &ids) {
-                Ok(manifest) => found.push((snapshot, manifest)),
-                Err(cause) => wrong.push(format!("backup {}: {cause}", snapshot.label)),
-            }
-        }
-        Ok((found, wrong))
-    }
-
-    fn manifest<S: IndexedFull>(
-        &self,
-        repository: &Rustic<S>,
-        snapshot: &SnapshotFile,
-        ids: &std::collections::BTreeSet<String>,
-    ) -> Result<Manifest, String> {
-        let text = self
-            .read(repository, snapshot, MANIFEST_FILE, MANIFEST_BYTES)
-            .map_err(|error| plain(&error.to_string()))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        if manifest.version > VERSION {
-            return Err(format!(
-                "it was made by Lucid {}, which is newer than this one; update first",
-                manifest.lucid
-            ));
-        }
-        let gone = manifest
-            .parts
-            .iter()
-            .find(|part| !ids.contains(&part.snapshot));
-        match gone {
-            Some(part) => Err(format!("its part {} is not there any more", part.name)),
-            None => Ok(manifest),
-        }
-    }
-
-    fn read<S: IndexedFull>(
-        &self,
-        repository: &Rustic<S>,
-        snapshot: &SnapshotFile,
-        path: &str,
-        limit: usize,
-    ) -> Result<Vec<u8>, BackupError> {
-        let fault = self.failed("reading");
-        let node = repository
-            .node_from_path(snapshot.tree, Path::new(path))
-            .map_err(&fault)?;
-        if node.meta.size > limit as u64 {
-            return Err(BackupError::Refused(format!("{path} is too long")));
-        }
-        let mut content = Vec::new();
-        repository.dump(&node, &mut content).map_err(&fault)?;
-        Ok(content)
-    }
-
-    /// Restores a part, or what lies under `below` in it, into the directory `to`, with owners as
-    /// numbers. What is there already and equal is not written again, so that a restore that was
-    /// cut off goes on where it ended.
-    ///
-    /// # Errors
-    /// [`BackupError`].
-    pub fn restore(
-        &self,
-        snapshot: &str,
-        below: &str,
-        to: &Path,
-        dry_run: bool,
-    ) -> Result<(u64, u64), BackupError> {
-        // The library ends its threads by a panic when a pack is damaged or the disk is full.
-        let restored = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.restore_or_panic(snapshot, below, to, dry_run)
-        }));
-        restored.unwrap_or_else(|panic| {
-            // Damage is named by a check, which only looks.
-            super::verify::verify(self, None)?;
-            let said = panic.downcast_ref::<String>().map_or("", String::as_str);
-            Err(BackupError::Repository {
-                doing: "restoring",
-                place: self.place.clone(),
-                cause: in_short(said),
-            })
-        })
-    }
-
-    fn restore_or_panic(
-        &self,
-        snapshot: &str,
-        below: &str,
-        to: &Path,
-        dry_run: bool,
-    ) -> Result<(u64, u64), BackupError> {
-        let fault = self.failed("restoring");
-        let repository = self.again()?.to_indexed().map_err(&fault)?;
-        let snapshot = repository
-            .get_snapshot_from_str(snapshot, |_| true)
-            .map_err(&fault)?;
-        let nothing = snapshot.summary.as_ref().is_some_and(|summary| {
-            summary.total_files_processed + summary.total_dirs_processed == 0
-        });
-        if nothing {
-            // An empty one has no tree that could be named.
-            if !dry_run {
-                crate::fsx::create_dir(to, 0o700)?;
-            }
-            return Ok((0, 0));
-        }
-        let node = repository
-            .node_from_snapshot_and_path(&snapshot, below)
-            .map_err(&fault)?;
-        let one_file = node.node_type != NodeType::Dir;
-        let list = LsOptions::default();
-        let destination =
-            LocalDestination::new(&to.to_string_lossy(), true, one_file).map_err(&fault)?;
-        let options = RestoreOptions::default()
-            .numeric_id(true)
-            .delete(true)
-            .verify_existing(true);
-        let entries = || repository.ls(&node, &list).map_err(&fault);
-        let plan = repository
-            .prepare_restore(&options, entries()?, &destination, dry_run)
-            .map_err(&fault)?;
-        let amount = (
-            plan.stats.files.restore + plan.stats.files.modify,
-            plan.restore_size,
-        );
-        if !dry_run {
-            repository
-                .restore(plan, &options, entries()?, &destination)
-                .map_err(&fault)?;
-            for entry in entries()? {
-                let (path, node) = entry.map_err(&fault)?;
-                // The library only warns of what it could not set.
-                let path = if one_file {
-                    to.to_path_buf()
-                } else {
-                    to.join(path)
-                };
-                same(&path, &node)?;
-            }
-        }
-        Ok(amount)
-    }
-
-    /// Removes what is in no backup that is kept: backups beyond `keep`, and parts whose manifest
-    /// never came. `within` is how many days every backup stays. Answers the backups removed.
-    ///
-    /// # Errors
-    /// [`BackupError::Locked`], [`BackupError::Refused`] for an append-only repository.
-    pub fn forget(&self, keep: &KeepOptions) -> Result<Vec<String>, BackupError> {
-        if self.is_append_only() {
-            return Err(BackupError::Refused(format!(
-                "the repository {} is append-only: nothing is removed from it here. Remove what is \
-                 old from a machine that may, with restic forget --group-by host,paths --prune",
-                self.place
-            )));
-        }
-        let _alone = self.claim(true)?;
-        let fault = self.failed("removing old backups");
-        let (manifests, wrong) = self.manifests()?;
-        if let Some(wrong) = wrong.first() {
-            return Err(BackupError::Refused(format!(
-                "nothing is removed while a backup cannot be read: {wrong}; look with lucid backup \
-                 verify"
-            )));
-        }
-        let now = rustic_core::jiff::Zoned::now();
-        let own: Vec<_> = manifests
-            .iter()
-            .filter(|(_, manifest)| manifest.host == self.host)
-            // A clock that was ahead must not make every other backup an old one; these stay.
-            .filter(|(snapshot, _)| snapshot.time <= now)
-            .map(|(snapshot, _)| snapshot.clone())
-            .collect();
-        let judged = keep.apply(own, &now).map_err(&fault)?;
-        let gone: Vec<SnapshotId> = judged
-            .iter()
-            .filter(|one| !one.keep)
-            .map(|one| one.snapshot.id)
-            .collect();
-        let needed: std::collections::BTreeSet<&str> = manifests
-            .iter()
-            .filter(|(snapshot, _)| !gone.contains(&snapshot.id))
-            .flat_map(|(_, manifest)| manifest.parts.iter().map(|part| part.snapshot.as_str()))
-            .collect();
-        // Nobody else's: other hosts' parts belong to backups that may be under way.
-        let parts: Vec<SnapshotId> = self
-            .snapshots()?
-            .iter()
-            .filter(|one| one.tags.contains(PART) && one.hostname == self.host)
-            .filter(|one| !needed.contains(one.id.to_hex().as_str()))
-            .map(|one| one.id)
-            .collect();
-        // Manifests first: a backup without one is none, and its parts go the next time.
-        for removed in [&gone, &parts] {
-            if !removed.is_empty() {
-                self.inner.delete_snapshots(removed).map_err(&fault)?;
-            }
-        }
-        let options = PruneOptions::default().instant_delete(true);
-        let repository = self.again()?;
-        let plan = repository.prune_plan(&options).map_err(&fault)?;
-        repository.prune(&options, plan).map_err(&fault)?;
-        Ok(manifests
-            .iter()
-            .filter(|(snapshot, _)| gone.contains(&snapshot.id))
-            .map(|(_, manifest)| manifest.id.clone())
-            .collect())
     }
 
     /// Ids and sizes of the repository's files of one kind.

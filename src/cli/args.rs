@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::backup::BackupCommand;
+use super::backup_args::BackupCommand;
 use super::volume_args::VolumeCommand;
 use crate::config::Role;
 use crate::panel::Pattern;

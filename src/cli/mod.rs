@@ -2,6 +2,7 @@
 
 mod args;
 mod backup;
+mod backup_args;
 mod doctor;
 mod job;
 mod lamps;

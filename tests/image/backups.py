@@ -1,9 +1,12 @@
 """Backups on an emulated board, under the service's bounds: made to another disk, and restored with one
 command onto a card that knows nothing but the words."""
 
+import base64
+import http.client
 import json
 import subprocess
 import time
+import urllib.parse
 
 import pymongo
 
@@ -29,22 +32,32 @@ def last(text):
     return text.strip().splitlines()[-1]
 
 
-class Documents:
-    """A client of the document store, through ssh."""
+class Clients:
+    """Clients of the document store and of the search engine, through ssh."""
 
     def __init__(self, board):
-        port = free_port()
+        document, self.search = free_port(), free_port()
         uri = board.run("lucid credentials show document").strip()
+        search = urllib.parse.urlsplit(board.run("lucid credentials show search").strip())
+        login = base64.b64encode(f"{search.username}:{search.password}".encode()).decode()
+        self.headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         command = board.ssh_command()
-        self.tunnel = subprocess.Popen([*command[:-1], "-N", "-L", f"{port}:127.0.0.1:27017", command[-1]],
-                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.client = pymongo.MongoClient(uri.replace(":27017", f":{port}"), serverSelectionTimeoutMS=90000, directConnection=True)
+        forwards = ["-N", "-L", f"{document}:127.0.0.1:27017", "-L", f"{self.search}:127.0.0.1:9200"]
+        self.tunnel = subprocess.Popen([*command[:-1], *forwards, command[-1]], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.mongo = pymongo.MongoClient(uri.replace(":27017", f":{document}"), serverSelectionTimeoutMS=90000, directConnection=True)
+        self.mongo.admin.command("ping")
+
+    def call(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.search, timeout=90)
+        connection.request(method, path, None if body is None else json.dumps(body), self.headers)
+        return json.loads(connection.getresponse().read())
 
     def __enter__(self):
-        return self.client
+        return self
 
     def __exit__(self, *_):
-        self.client.close()
+        self.mongo.close()
         self.tunnel.kill()
         self.tunnel.wait()
 
@@ -57,12 +70,12 @@ def card_of(bench, name):
 
 def state(board):
     """What clients see."""
-    with Documents(board) as client:
-        documents = sorted((one["_id"], one["text"]) for one in client.shop.orders.find())
+    with Clients(board) as clients:
+        documents = sorted((one["_id"], one["text"]) for one in clients.mongo.shop.orders.find())
+        note = clients.call("GET", "/notes/_doc/1").get("_source")
     cache = board.run("uri=$(lucid credentials show cache); redis-cli -u \"$uri\" --no-auth-warning get kept")
-    search = board.run("uri=$(lucid credentials show search); curl -s \"$uri/notes/_doc/1\"")
     files = board.run("sha256sum /data/chunks-a/file | cut -d' ' -f1")
-    return documents, cache, json.loads(search).get("_source"), files
+    return documents, cache, note, files
 
 
 def backup(bench, up):
@@ -74,11 +87,12 @@ def backup(bench, up):
         up(board)
         board.run("lucid volume pool create away --on /dev/disk/by-id/virtio-ssd")
         board.run("lucid volume create chunks-a --type chunks --size 100M; head -c 20000000 /dev/urandom > /data/chunks-a/file")
-        with Documents(board) as client:
-            client.shop.orders.insert_many([{"_id": n, "text": f"order {n}" * 20} for n in range(DOCUMENTS)])
-            client.shop.orders.create_index("text")
+        with Clients(board) as clients:
+            orders = clients.mongo.shop.orders
+            orders.insert_many([{"_id": n, "text": f"order {n}" * 20} for n in range(DOCUMENTS)])
+            orders.create_index("text")
+            clients.call("PUT", "/notes/_doc/1?refresh=true", {"text": "kept"})
         board.run("uri=$(lucid credentials show cache); redis-cli -u \"$uri\" --no-auth-warning set kept yes")
-        board.run("uri=$(lucid credentials show search); curl -sf -X PUT -H 'Content-Type: application/json' \"$uri/notes/_doc/1?refresh=true\" -d '{\"text\": \"kept\"}'")
         before = state(board)
         expect(len(before[0]) == DOCUMENTS and before[2], f"everything is there: {before[1:]}")
         began = time.monotonic()

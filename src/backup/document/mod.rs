@@ -4,6 +4,7 @@ mod dump;
 mod load;
 mod namespaces;
 mod replay;
+mod state;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use sha2::{Digest, Sha256};
 use super::BackupError;
 use crate::engine::Login;
 
-pub(super) use dump::{Dump, Log, Pace};
+pub(super) use dump::{Dump, Pace};
 pub(super) use load::load;
 pub(super) use namespaces::{Listed, list};
 pub(super) use replay::{chain, replay};
+pub(super) use state::Log;
 
 /// Name of the part.
 pub(super) const PART: &str = "document";

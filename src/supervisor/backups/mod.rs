@@ -2,21 +2,25 @@
 //! does the work ([`process`]), commands ([`commands`], [`restore`]) and times ([`times`]) begin it,
 //! and what came of it is remembered and shown ([`state`]).
 
+mod capture;
 mod commands;
+mod judge;
 mod places;
 mod process;
 mod restore;
 mod sources;
 mod state;
 mod times;
+mod wanted;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) use times::{run, watch};
+pub(super) use judge::watch;
+pub(super) use times::run;
 
 pub use commands::Listed;
-pub use restore::{Scope, Wanted};
+pub use wanted::{Scope, Wanted};
 
 use super::prepare::Plan;
 use crate::config::BackupRepository;
