@@ -63,11 +63,12 @@ class Appliance:
             'backup.schedule = ""',
             'backup.verify = ""',
             'backup.drill = ""',
-            "backup.verify_share = 24",
             "volume.default_quota = \"8G\"",
         ]
         for name, port in zip(("document", "cache", "search"), self.ports):
             lines.append(f"datastore.{name}.port = {port}")
+        for name in ("local", "alone"):
+            lines.append(f'[[backup.repositories]]\nname = "{name}"\npath = "backups/{name}"')
         (self.root / "etc/lucid/lucid.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         environment = dict(os.environ, LUCID_ENGINE_PATH=str(Path(options.secantus).parent))
         self.process = subprocess.Popen([self.lucid, "--root", str(self.root), "supervise"], stderr=subprocess.DEVNULL, env=environment)
@@ -235,34 +236,34 @@ def measure(options, work):
         time.sleep(15)
         idle = client.take()
         say("first backup")
-        first, peak = appliance.timed("backup", "create")
+        first, peak = appliance.timed("backup", "create", "--repository", "local")
         busy = client.take()
         found["p99 idle"], found["p99 during"] = idle, busy
         client.over = True
         client.join()
         words = json.loads(run(appliance.lucid, "--root", str(appliance.root), "--json", "backup", "key", "show"))["words"]
-        backups = lambda: json.loads(run(appliance.lucid, "--root", str(appliance.root), "--json", "backup", "list"))[0]["backups"]
-        one = backups()[-1]
+        backups = lambda which: json.loads(run(appliance.lucid, "--root", str(appliance.root), "--json", "backup", "list"))[which]["backups"]
+        one = backups(0)[-1]
         size = sum(part["bytes"] for part in one["parts"])
         found["bytes"], found["first"], found["peak"] = size, first, peak
         found["first added"] = sum(part["added"] for part in one["parts"])
         found["parts"] = {part["name"]: part["seconds"] for part in one["parts"]}
         # Without a client, which takes a core: what is compared with restic.
         say("the same to an empty repository, without clients")
-        shutil.rmtree(appliance.root / "data/backups/repository")
-        again, more = appliance.timed("backup", "create")
+        again, more = appliance.timed("backup", "create", "--repository", "alone")
         found["alone"], found["peak"] = again, max(peak, more)
-        one = backups()[-1]
+        one = backups(1)[-1]
         found["size alone"] = sum(part["bytes"] for part in one["parts"])
         say("second backup after 1 % of change")
         fill(appliance, options.mib, 0.01, 2)
-        second, _ = appliance.timed("backup", "create")
-        two = backups()[-1]
+        second, _ = appliance.timed("backup", "create", "--repository", "alone")
+        two = backups(1)[-1]
         found["second"] = second
         found["second added"] = sum(part["added"] for part in two["parts"])
         found["first added"] = sum(part["added"] for part in one["parts"])
+        found["second parts"] = {part["name"]: (part["added"], before["added"], part["seconds"]) for part, before in zip(two["parts"], one["parts"])}
         # What restic is given: the very files of the backup.
-        repository = appliance.root / "data/backups/repository"
+        repository = appliance.root / "data/backups/alone"
         dump = Path(work, "root/data/dump")
         say("restic on the same files")
         fetched = []
@@ -279,7 +280,7 @@ def measure(options, work):
         say("restoring the same parts with lucid")
         found["restore"] = fetch(appliance, one, words, repository, dump)
         say("drill")
-        found["drill"], found["drill peak"] = appliance.timed("backup", "drill")
+        found["drill"], found["drill peak"] = appliance.timed("backup", "drill", "--repository", "alone")
     finally:
         appliance.close()
     return found
@@ -297,8 +298,8 @@ def fetch(appliance, backup, words, repository, dump):
         drop_caches()
         name = part["name"]
         request = {
-            "place": {"kind": "directory", "path": str(repository)}, "key": words, "host": "bench", "append_only": False,
-            "work": {"do": "fetch", "backup": backup["id"], "part": name, "below": "/", "to": str(dump / name.replace(":", "-")), "dry_run": False},
+            "place": {"kind": "directory", "path": str(repository)}, "key": words, "host": "bench", "make": False, "append_only": False,
+            "work": {"do": "fetch", "backup": backup["id"], "part": name, "below": "/" + name.replace(":", "/"), "to": str(dump / name.replace(":", "-")), "dry_run": False},
         }
         began = time.monotonic()
         result = subprocess.run([appliance.lucid, "backup-worker"], input=json.dumps(request), capture_output=True, text=True, check=False)
@@ -345,6 +346,8 @@ def main():
         f"Written by `scripts/bench backup{arguments}` on {time.strftime('%Y-%m-%d')}; {about}; a loop device with direct I/O.",
         "",
         "Seconds of each part of the first backup: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in found["parts"].items()) + ".",
+        "",
+        "The second backup by part (bytes written of the first's; seconds): " + ", ".join(f"{name} {100 * added / max(1, before):.1f} %, {seconds:.1f} s" for name, (added, before, seconds) in found["second parts"].items()) + ".",
         "",
         "| figure | measured | target |",
         "|---|---|---|",

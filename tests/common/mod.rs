@@ -144,6 +144,12 @@ impl Appliance {
             },
             self.options.config,
         );
+        // A full hour may come at any time, and a backup with it.
+        let text = if text.contains("backup.") {
+            text
+        } else {
+            text.replacen('\n', "\nbackup.enabled = false\n", 1)
+        };
         let text = if self.options.config.contains("tuning.enabled") {
             text.lines().skip(1).collect::<Vec<_>>().join("\n")
         } else {

@@ -40,6 +40,8 @@ class Bench:
         card = copy_image(self.image, self.work / f"{name}.img", size)
         if user:
             put(card, "user-data", imager_files(self.public))
+            # A full hour may come at any time, and a backup with it.
+            put(card, "lucid.toml", "[backup]\nenabled = false\n")
         return card
 
     def board(self, card, **options):
