@@ -242,7 +242,12 @@ def measure(options, work):
         client.over = True
         client.join()
         words = json.loads(run(appliance.lucid, "--root", str(appliance.root), "--json", "backup", "key", "show"))["words"]
-        backups = lambda which: json.loads(run(appliance.lucid, "--root", str(appliance.root), "--json", "backup", "list"))[which]["backups"]
+
+        def backups(which):
+            # A repository that is not there yet is told by the exit code.
+            listed = subprocess.run([appliance.lucid, "--root", str(appliance.root), "--json", "backup", "list"], capture_output=True, text=True, check=False)
+            return json.loads(listed.stdout)[which]["backups"]
+
         one = backups(0)[-1]
         size = sum(part["bytes"] for part in one["parts"])
         found["bytes"], found["first"], found["peak"] = size, first, peak
@@ -279,8 +284,9 @@ def measure(options, work):
         shutil.rmtree(dump)
         say("restoring the same parts with lucid")
         found["restore"] = fetch(appliance, one, words, repository, dump)
-        say("drill")
-        found["drill"], found["drill peak"] = appliance.timed("backup", "drill", "--repository", "alone")
+        if options.drill:
+            say("drill")
+            found["drill"], found["drill peak"] = appliance.timed("backup", "drill", "--repository", "alone")
     finally:
         appliance.close()
     return found
@@ -314,6 +320,7 @@ def main():
     parser.add_argument("--lucid", required=True)
     parser.add_argument("--secantus", required=True)
     parser.add_argument("--mib", type=positive, default=1024, help="size of the data set")
+    parser.add_argument("--drill", action="store_true", help="a drill as well, which loads every document anew")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lucid-bench.") as work:
@@ -336,11 +343,11 @@ def main():
         ("second backup after 1 % change, bytes written", f"{100 * found['second added'] / found['first added']:.1f} %", "≤ 5 %", found["second added"] <= 0.05 * found["first added"]),
         ("second backup, time of the first", f"{found['second'] / found['alone']:.2f} × ({found['second']:.1f} s)", "≤ 0.3 ×", found["second"] <= 0.3 * found["alone"]),
         ("restore of all parts into directories", f"{found['restore']:.1f} s; restic {found['restic restore']:.1f} s: {found['restic restore'] / found['restore']:.2f} ×", "≥ 0.8 ×", found["restic restore"] >= 0.8 * found["restore"]),
-        ("drill: every datastore loaded and compared", f"{found['drill']:.1f} s", None, None),
         ("peak memory of the process, backup", f"{found['peak'] / 2**20:.0f} MiB", "≤ 200 MiB", found["peak"] <= 200 << 20),
-        ("peak memory of the process, drill", f"{found['drill peak'] / 2**20:.0f} MiB", "≤ 200 MiB", found["drill peak"] <= 200 << 20),
         ("client p99 (two writes, two reads), idle to backup", f"{found['p99 idle']:.1f} ms to {found['p99 during']:.1f} ms: {found['p99 during'] / found['p99 idle']:.2f} ×", "≤ 2 ×", found["p99 during"] <= 2 * found["p99 idle"]),
     ]
+    if options.drill:
+        rows.append(("drill: every datastore loaded and compared", f"{found['drill']:.1f} s, {found['drill peak'] / 2**20:.0f} MiB at the peak", None, None))
     arguments = f" --mib {options.mib}" if "--mib" in sys.argv else ""
     lines = [
         f"Written by `scripts/bench backup{arguments}` on {time.strftime('%Y-%m-%d')}; {about}; a loop device with direct I/O.",

@@ -7,6 +7,7 @@ use super::super::handle::{CommandError, Handle};
 use super::super::jobs::{Job, Progress};
 use super::state::{Outcome, Record};
 use super::{Backups, process, sources};
+use crate::backup::Place;
 use crate::backup::manifest::Manifest;
 use crate::backup::request::{Answer, Rebuild, Request, Target, Work};
 use crate::config::BackupRepository;
@@ -154,6 +155,9 @@ impl Handle {
             let state = handle.backups.state();
             let list = |one: BackupRepository| {
                 let place = handle.backups.place(&one);
+                // One that nothing was put into yet is no fault.
+                let fresh = state.is_new(&one.name)
+                    && matches!(&place, Ok(Place::Directory { path }) if !path.exists());
                 let answer = handle.backups.run(&one, Work::List, &Progress::default());
                 let record = state.repositories.get(&one.name).cloned();
                 let mut listed = Listed {
@@ -175,7 +179,7 @@ impl Handle {
                         listed.append_only = append_only;
                     }
                     Ok(other) => listed.problem = Some(unexpected(&other)),
-                    Err(problem) => listed.problem = Some(problem),
+                    Err(problem) => listed.problem = Some(problem).filter(|_| !fresh),
                 }
                 listed
             };
