@@ -85,7 +85,7 @@ impl S3 {
             place.region.clone(),
         )
         .map_err(|error| wrong(error.to_string()))?;
-        let http = crate::http::client()
+        let http = crate::http::remote()
             .connect_timeout(CONNECT)
             .build()
             .map_err(|error| wrong(error.to_string()))?;
