@@ -14,6 +14,8 @@ mod common;
 use std::time::Duration;
 
 use common::backups::{Whole, all_three, files};
+use common::{Options, on_pool, said};
+use lucid::units::GIB;
 use mongodb::bson::{Document, doc};
 
 #[test]
@@ -236,6 +238,20 @@ fn documents_come_back_as_of_a_moment_between_two_backups() {
     let told = one.failed(&[&at[..], &["yesterday"]].concat());
     assert!(told.contains("is no moment"), "{told}");
     one.appliance.stop();
+}
+
+#[test]
+fn backups_come_by_themselves_when_their_time_comes() {
+    let every_minute = "backup.schedule = \"* * * * *\"\nbackup.verify = \"\"\n\
+                        backup.drill = \"\"\nbackup.jitter = \"0s\"";
+    let (mut appliance, _pool) = on_pool(Options::cache().with(every_minute), 2 * GIB);
+    let status = appliance.wait("a backup", Duration::from_secs(150), |status| {
+        !status["backup"]["last"].is_null()
+    });
+    assert!(!status["backup"]["next"].is_null(), "{status}");
+    let jobs = said(&appliance, &["job", "list"]);
+    assert!(jobs.contains("backup of local  done"), "{jobs}");
+    appliance.stop();
 }
 
 #[test]

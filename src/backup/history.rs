@@ -97,7 +97,7 @@ impl Repository {
     }
 
     /// Removes what is in no backup that is kept: backups beyond `keep`, and parts whose manifest
-    /// never came. `within` is how many days every backup stays. Answers the backups removed.
+    /// never came. Answers the backups removed.
     ///
     /// # Errors
     /// [`BackupError::Locked`], [`BackupError::Refused`] for an append-only repository.

@@ -12,7 +12,8 @@ use super::repository::Repository;
 impl Repository {
     /// Restores a part, or what lies under `below` in it, into the directory `to`, with owners as
     /// numbers. What is there already and equal is not written again, so that a restore that was
-    /// cut off goes on where it ended.
+    /// cut off goes on where it ended. Answers how many files there are, and the bytes that were, or
+    /// would be, written.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -76,16 +77,18 @@ impl Repository {
         let plan = repository
             .prepare_restore(&options, entries()?, &destination, dry_run)
             .map_err(&fault)?;
-        let amount = (
-            plan.stats.files.restore + plan.stats.files.modify,
-            plan.restore_size,
-        );
+        let bytes = plan.restore_size;
         if !dry_run {
             repository
                 .restore(plan, &options, entries()?, &destination)
                 .map_err(&fault)?;
-            for entry in entries()? {
-                let (path, node) = entry.map_err(&fault)?;
+        }
+        let mut files = 0;
+        for entry in entries()? {
+            let (path, node) = entry.map_err(&fault)?;
+            // Links and second names as well, as a backup counts them.
+            files += u64::from(node.node_type != NodeType::Dir);
+            if !dry_run {
                 // The library only warns of what it could not set.
                 let path = if one_file {
                     to.to_path_buf()
@@ -95,7 +98,28 @@ impl Repository {
                 same(&path, &node)?;
             }
         }
-        Ok(amount)
+        Ok((files, bytes))
+    }
+
+    /// Reads what was restored to `to`, and compares every piece's hash with the repository's.
+    ///
+    /// # Errors
+    /// [`BackupError::Refused`] where something is to be restored still.
+    pub(super) fn compare_files(
+        &self,
+        snapshot: &str,
+        below: &str,
+        to: &Path,
+    ) -> Result<(), BackupError> {
+        let (_, bytes) = self.restore(snapshot, below, to, true)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        Err(BackupError::Refused(format!(
+            "{} is not what was backed up: {bytes} bytes differ. Look at the disk (`lucid volume \
+             health`), then try again",
+            to.display()
+        )))
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::manifest::{Facts, Manifest};
 use super::rebuild::{self, compare, rebuild};
-use super::request::{Answer, Fetch, Line, Rebuild, Request, Work};
+use super::request::{Answer, Fetch, Line, Rebuild, Request, Target, Work};
+use super::scratch::Scratch;
 use super::{BackupError, Key, Repository, create, document, insert, verify};
 use crate::fsx::{self, FsError};
 
@@ -258,6 +259,22 @@ fn empty(scratch: &Path) -> Result<(), BackupError> {
     super::scratch::passable(scratch)
 }
 
+/// An engine that serves what was backed up, and what was compared.
+fn rebuild_and_compare(
+    repository: &Repository,
+    manifest: &Manifest,
+    target: &Target,
+    wanted: &Rebuild,
+    runtime: &tokio::runtime::Handle,
+    phase: &dyn Fn(&str),
+) -> Result<(Scratch, Vec<String>), BackupError> {
+    let scratch = &wanted.scratch;
+    let engine = runtime.block_on(rebuild(repository, manifest, target, scratch, phase))?;
+    phase(&format!("comparing {}", target.store.role));
+    let compared = runtime.block_on(compare(manifest, &target.store, &engine))?;
+    Ok((engine, compared))
+}
+
 fn drill(
     repository: &Repository,
     wanted: &Rebuild,
@@ -272,15 +289,9 @@ fn drill(
     let compared: Result<_, BackupError> = (|| {
         let mut compared = Vec::new();
         for target in &wanted.stores {
-            let engine = runtime.block_on(rebuild(
-                repository,
-                &manifest,
-                target,
-                &wanted.scratch,
-                phase,
-            ))?;
-            phase(&format!("comparing {}", target.store.role));
-            compared.extend(runtime.block_on(compare(&manifest, &target.store, &engine))?);
+            let (engine, said) =
+                rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
+            compared.extend(said);
             runtime.block_on(engine.stop())?;
             // One at a time: there is no room for all.
             rebuild::remove(&target.data)?;
@@ -300,6 +311,7 @@ fn drill(
                     part.name
                 )));
             }
+            repository.compare_files(&part.snapshot, &below, &to)?;
             compared.push(format!(
                 "{}: {files} files with {bytes} bytes, every hash equal",
                 part.name
@@ -337,15 +349,9 @@ fn put_back(
     let restored: Result<_, BackupError> = (|| {
         let mut restored = Vec::new();
         for target in &wanted.stores {
-            let engine = runtime.block_on(rebuild(
-                repository,
-                &manifest,
-                target,
-                &wanted.scratch,
-                phase,
-            ))?;
-            phase(&format!("comparing {}", target.store.role));
-            restored.extend(runtime.block_on(compare(&manifest, &target.store, &engine))?);
+            let (engine, said) =
+                rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
+            restored.extend(said);
             if let Some(until) = wanted.until {
                 phase("applying what changed after it");
                 let login = &target.store.credentials.supervisor;
@@ -358,6 +364,9 @@ fn put_back(
         for one in &wanted.files {
             phase(&format!("restoring {}", one.part));
             fetch(repository, &manifest, one)?;
+            if let Some(part) = manifest.part(&one.part) {
+                repository.compare_files(&part.snapshot, &one.below, &one.to)?;
+            }
             restored.push(format!("{} lies in {}", one.part, one.to.display()));
         }
         Ok(restored)

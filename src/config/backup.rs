@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{MIB, Span};
+use super::rules::Rules;
+use crate::units::{ByteSize, MIB, Span};
 
 /// Time zone that means the board's own.
 const OWN_ZONE: &str = "";
@@ -38,7 +39,7 @@ pub struct Backup {
     /// Percent of the time that reading took which is rested after it.
     pub rest_percent: u32,
     /// Memory of the process that does it, in bytes; its engines in a drill come on top.
-    pub memory: crate::units::ByteSize,
+    pub memory: ByteSize,
     /// Where backups go; all of them get each backup.
     pub repositories: Vec<Repository>,
 }
@@ -87,7 +88,7 @@ impl Default for Backup {
             keep_weekly: 8,
             keep_monthly: 12,
             rest_percent: 25,
-            memory: crate::units::ByteSize(192 * MIB),
+            memory: ByteSize(192 * MIB),
             repositories: vec![Repository {
                 name: "local".to_owned(),
                 path: Some(PathBuf::from("backups/repository")),
@@ -111,4 +112,88 @@ pub fn crontab(expression: &str, zone: &str) -> Result<cronexpr::Crontab, String
     options.fallback_timezone_option = cronexpr::FallbackTimezoneOption::System;
     let whole = format!("{expression} {zone}");
     cronexpr::parse_crontab_with(whole.trim(), options).map_err(|error| error.to_string())
+}
+
+impl Rules<'_> {
+    pub(super) fn backup(&mut self, backup: &Backup) {
+        for (key, expression) in [
+            ("backup.schedule", &backup.schedule),
+            ("backup.verify", &backup.verify),
+            ("backup.drill", &backup.drill),
+        ] {
+            let wrong = (!expression.is_empty())
+                .then(|| crontab(expression, &backup.timezone).err())
+                .flatten();
+            self.require(
+                wrong.is_none(),
+                key,
+                expression,
+                format!(
+                    "a cron expression of five fields, such as \"0 2 * * *\", or \"\" ({})",
+                    wrong.unwrap_or_default().replace('\n', " ").trim()
+                ),
+            );
+        }
+        self.span("backup.jitter", backup.jitter, "0s", "1h");
+        for (key, value, min, max) in [
+            ("backup.verify_share", backup.verify_share, 1, 1000),
+            ("backup.keep_days", backup.keep_days, 1, 365),
+            ("backup.keep_daily", backup.keep_daily, 0, 1000),
+            ("backup.keep_weekly", backup.keep_weekly, 0, 1000),
+            ("backup.keep_monthly", backup.keep_monthly, 0, 1000),
+            ("backup.rest_percent", backup.rest_percent, 0, 1000),
+        ] {
+            self.require(
+                (min..=max).contains(&value),
+                key,
+                &value.to_string(),
+                format!("{min} to {max}"),
+            );
+        }
+        let memory = backup.memory.0;
+        self.require(
+            (96 * MIB..=4096 * MIB).contains(&memory),
+            "backup.memory",
+            &backup.memory.to_string(),
+            "96M to 4G",
+        );
+        let mut names = std::collections::BTreeSet::new();
+        for one in &backup.repositories {
+            let plain = |text: &str| {
+                !text.is_empty()
+                    && text
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            };
+            self.require(
+                plain(&one.name) && names.insert(one.name.clone()),
+                "backup.repositories",
+                &one.name,
+                "names of letters, digits, - and _, each once",
+            );
+            let leads_out = one.path.as_ref().is_some_and(|path| {
+                let mut parts = path.components();
+                parts.any(|part| part == std::path::Component::ParentDir)
+            });
+            let one_place = one.path.is_some() != one.endpoint.is_some();
+            self.require(
+                one_place && !leads_out,
+                "backup.repositories",
+                &one.name,
+                "either path, without \"..\", or endpoint, bucket and credentials",
+            );
+            let bucket =
+                one.endpoint.is_none() || (!one.bucket.is_empty() && one.credentials.is_some());
+            let prefix = !one
+                .prefix
+                .split('/')
+                .any(|part| part == ".." || part == ".");
+            self.require(
+                bucket && prefix,
+                "backup.repositories",
+                &one.name,
+                "a bucket and a credentials file for an endpoint, and a prefix without \"..\"",
+            );
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::rules::Rules;
+
 /// `[panel]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -130,6 +132,75 @@ pub fn reserved(line: u32) -> Option<&'static str> {
         2..=27 => None,
         _ => Some("it is not on the header: SD card, Wi-Fi or the board's own parts hang on it"),
     }
+}
+
+/// Lines that any GPIO chip may have at most, far above real ones.
+const MAX_LINE: u32 = 1023;
+
+impl Rules<'_> {
+    pub(super) fn panel(&mut self, panel: &Panel) {
+        let lamps = "none, one, two (green, red) or three (red, green, blue)";
+        let is_name = |name: &String| {
+            !name.is_empty() && !name.contains('/') && !name.starts_with('.') && name.len() < 64
+        };
+        self.require(
+            panel.leds.len() <= 3 && panel.leds.iter().all(is_name) && distinct(&panel.leds),
+            "panel.leds",
+            &format!("{:?}", panel.leds),
+            format!("{lamps} names under /sys/class/leds, each once"),
+        );
+        self.require(
+            panel.pins.len() <= 3 && distinct(&panel.pins),
+            "panel.pins",
+            &format!("{:?}", panel.pins),
+            format!("{lamps} lines, each once"),
+        );
+        self.lines("panel.pins", &panel.chip, &panel.pins);
+        if let Some(button) = panel.button {
+            self.lines("panel.button", &panel.chip, &[button]);
+            self.require(
+                !panel.pins.contains(&button),
+                "panel.button",
+                &button.to_string(),
+                "a line that is not in panel.pins",
+            );
+        }
+        for (key, percent) in [
+            ("panel.brightness", panel.brightness),
+            ("panel.night_brightness", panel.night_brightness),
+        ] {
+            let holds = (1..=100).contains(&percent);
+            self.require(holds, key, &percent.to_string(), "1 to 100");
+        }
+        self.require(
+            panel.night_from.0.is_some() == panel.night_to.0.is_some()
+                && (panel.night_from.0.is_none() || panel.night_from != panel.night_to),
+            "panel.night_to",
+            &panel.night_to.to_string(),
+            "another time than panel.night_from, or both empty",
+        );
+    }
+
+    fn lines(&mut self, key: &str, chip: &str, lines: &[u32]) {
+        for line in lines {
+            let refused = if chip.is_empty() {
+                reserved(*line)
+            } else {
+                (*line > MAX_LINE).then_some("no GPIO chip has so many lines")
+            };
+            let allowed = match refused {
+                Some(why) if chip.is_empty() => {
+                    format!("2 to 13 and 16 to 27; GPIO {line} is reserved: {why}")
+                }
+                _ => format!("0 to {MAX_LINE}"),
+            };
+            self.require(refused.is_none(), key, &line.to_string(), allowed);
+        }
+    }
+}
+
+fn distinct<T: PartialEq>(values: &[T]) -> bool {
+    (1..values.len()).all(|index| !values[..index].contains(&values[index]))
 }
 
 #[cfg(test)]

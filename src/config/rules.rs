@@ -1,7 +1,7 @@
 //! What must hold of a configuration beyond the types of its values.
 
 use super::load::{Problem, Source};
-use super::{Config, EngineKind, Role, SearchTls, crontab, reserved};
+use super::{Config, EngineKind, Role, SearchTls};
 use crate::units::{ByteSize, MIB, Span};
 
 /// Every fault of `config`, which was read from `source`.
@@ -17,19 +17,26 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
     rules.search(config);
     rules.memory(config);
     rules.times(config);
-    rules.panel(config);
+    rules.panel(&config.panel);
     rules.volume(config);
-    rules.backup(config);
+    rules.backup(&config.backup);
     rules.problems
 }
 
-struct Rules<'a> {
+/// Collects what does not hold.
+pub(super) struct Rules<'a> {
     source: &'a Source<'a>,
     problems: Vec<Problem>,
 }
 
 impl Rules<'_> {
-    fn require(&mut self, holds: bool, key: &str, found: &str, allowed: impl Into<String>) {
+    pub(super) fn require(
+        &mut self,
+        holds: bool,
+        key: &str,
+        found: &str,
+        allowed: impl Into<String>,
+    ) {
         if holds {
             return;
         }
@@ -45,95 +52,12 @@ impl Rules<'_> {
         });
     }
 
-    fn span(&mut self, key: &str, value: Span, min: &str, max: &str) {
+    pub(super) fn span(&mut self, key: &str, value: Span, min: &str, max: &str) {
         let within = |bound: &str, test: fn(Span, Span) -> bool| {
             bound.parse::<Span>().is_ok_and(|bound| test(value, bound))
         };
         let holds = within(min, |v, b| v >= b) && within(max, |v, b| v <= b);
         self.require(holds, key, &value.to_string(), format!("{min} to {max}"));
-    }
-
-    fn backup(&mut self, config: &Config) {
-        let backup = &config.backup;
-        for (key, expression) in [
-            ("backup.schedule", &backup.schedule),
-            ("backup.verify", &backup.verify),
-            ("backup.drill", &backup.drill),
-        ] {
-            let wrong = (!expression.is_empty())
-                .then(|| crontab(expression, &backup.timezone).err())
-                .flatten();
-            self.require(
-                wrong.is_none(),
-                key,
-                expression,
-                format!(
-                    "a cron expression of five fields, such as \"0 2 * * *\", or \"\" ({})",
-                    wrong.unwrap_or_default().replace('\n', " ").trim()
-                ),
-            );
-        }
-        self.span("backup.jitter", backup.jitter, "0s", "1h");
-        for (key, value, min, max) in [
-            ("backup.verify_share", backup.verify_share, 1, 1000),
-            ("backup.keep_days", backup.keep_days, 1, 365),
-            ("backup.keep_daily", backup.keep_daily, 0, 1000),
-            ("backup.keep_weekly", backup.keep_weekly, 0, 1000),
-            ("backup.keep_monthly", backup.keep_monthly, 0, 1000),
-            ("backup.rest_percent", backup.rest_percent, 0, 1000),
-        ] {
-            self.require(
-                (min..=max).contains(&value),
-                key,
-                &value.to_string(),
-                format!("{min} to {max}"),
-            );
-        }
-        let memory = backup.memory.0;
-        self.require(
-            (96 * MIB..=4096 * MIB).contains(&memory),
-            "backup.memory",
-            &backup.memory.to_string(),
-            "96M to 4G",
-        );
-        let mut names = std::collections::BTreeSet::new();
-        for one in &backup.repositories {
-            let plain = |text: &str| {
-                !text.is_empty()
-                    && text
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-            };
-            self.require(
-                plain(&one.name) && names.insert(one.name.clone()),
-                "backup.repositories",
-                &one.name,
-                "names of letters, digits, - and _, each once",
-            );
-            let leads_out = one.path.as_ref().is_some_and(|path| {
-                let mut parts = path.components();
-                parts.any(|part| part == std::path::Component::ParentDir)
-            });
-            let one_place = one.path.is_some() != one.endpoint.is_some();
-            self.require(
-                one_place && !leads_out,
-                "backup.repositories",
-                &one.name,
-                "either path, without \"..\", or endpoint, bucket and credentials",
-            );
-            let bucket =
-                one.endpoint.is_none() || (!one.bucket.is_empty() && one.credentials.is_some());
-            let prefix = !one
-                .prefix
-                .split('/')
-                .any(|part| part == ".." || part == ".");
-            self.require(
-                bucket && prefix,
-                "backup.repositories",
-                &one.name,
-                "a bucket and a credentials file for an endpoint, and a prefix without \"..\"",
-            );
-        }
     }
 
     fn data(&mut self, config: &Config) {
@@ -387,54 +311,7 @@ impl Rules<'_> {
     }
 }
 
-/// Lines that any GPIO chip may have at most, far above real ones.
-const MAX_LINE: u32 = 1023;
-
 impl Rules<'_> {
-    fn panel(&mut self, config: &Config) {
-        let panel = &config.panel;
-        let lamps = "none, one, two (green, red) or three (red, green, blue)";
-        let is_name = |name: &String| {
-            !name.is_empty() && !name.contains('/') && !name.starts_with('.') && name.len() < 64
-        };
-        self.require(
-            panel.leds.len() <= 3 && panel.leds.iter().all(is_name) && distinct(&panel.leds),
-            "panel.leds",
-            &format!("{:?}", panel.leds),
-            format!("{lamps} names under /sys/class/leds, each once"),
-        );
-        self.require(
-            panel.pins.len() <= 3 && distinct(&panel.pins),
-            "panel.pins",
-            &format!("{:?}", panel.pins),
-            format!("{lamps} lines, each once"),
-        );
-        self.lines("panel.pins", &panel.chip, &panel.pins);
-        if let Some(button) = panel.button {
-            self.lines("panel.button", &panel.chip, &[button]);
-            self.require(
-                !panel.pins.contains(&button),
-                "panel.button",
-                &button.to_string(),
-                "a line that is not in panel.pins",
-            );
-        }
-        for (key, percent) in [
-            ("panel.brightness", panel.brightness),
-            ("panel.night_brightness", panel.night_brightness),
-        ] {
-            let holds = (1..=100).contains(&percent);
-            self.require(holds, key, &percent.to_string(), "1 to 100");
-        }
-        self.require(
-            panel.night_from.0.is_some() == panel.night_to.0.is_some()
-                && (panel.night_from.0.is_none() || panel.night_from != panel.night_to),
-            "panel.night_to",
-            &panel.night_to.to_string(),
-            "another time than panel.night_from, or both empty",
-        );
-    }
-
     fn volume(&mut self, config: &Config) {
         let volume = &config.volume;
         for (key, size) in [
@@ -472,27 +349,6 @@ impl Rules<'_> {
             ),
         );
     }
-
-    fn lines(&mut self, key: &str, chip: &str, lines: &[u32]) {
-        for line in lines {
-            let refused = if chip.is_empty() {
-                reserved(*line)
-            } else {
-                (*line > MAX_LINE).then_some("no GPIO chip has so many lines")
-            };
-            let allowed = match refused {
-                Some(why) if chip.is_empty() => {
-                    format!("2 to 13 and 16 to 27; GPIO {line} is reserved: {why}")
-                }
-                _ => format!("0 to {MAX_LINE}"),
-            };
-            self.require(refused.is_none(), key, &line.to_string(), allowed);
-        }
-    }
-}
-
-fn distinct<T: PartialEq>(values: &[T]) -> bool {
-    (1..values.len()).all(|index| !values[..index].contains(&values[index]))
 }
 
 /// Policies of Redis 7 and 8 (`maxmemory-policy` in their `redis.conf`).

@@ -152,6 +152,12 @@ impl Whole {
         }
         self.search(reqwest::Method::POST, "articles/_refresh", None);
         std::fs::write(self.pool.data().join("chunks-a/file"), version.to_string()).unwrap();
+        if version == 1 {
+            let dir = self.pool.data().join("chunks-a");
+            std::fs::write(dir.join("empty"), "").unwrap();
+            std::fs::hard_link(dir.join("file"), dir.join("second name")).unwrap();
+            std::os::unix::fs::symlink("file", dir.join("link")).unwrap();
+        }
     }
 
     /// What clients see of it all.
