@@ -4,10 +4,10 @@
 
 pub mod backups;
 pub mod pool;
+mod ports;
 pub mod search;
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,17 +17,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+pub(crate) use ports::free_port;
+
 /// The program under test.
 pub const LUCID: &str = env!("CARGO_BIN_EXE_lucid");
-
-/// A port that is free now; the kernel gives each caller another one.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
 
 /// Where `scripts/engines` put the engines.
 pub fn engine_path() -> String {

@@ -1,15 +1,18 @@
 //! A real engine in a directory of its own, ended with the test.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "../common/ports.rs"]
+mod ports;
 
 use lucid::config::{Config, EngineKind, EngineMemory, Role};
 use lucid::engine::{self, Client, Context, Credentials, Engine, EngineError, Login};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ports::free_port;
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(20);
@@ -39,11 +42,6 @@ pub(crate) fn login(user: &str, password: &str) -> Login {
         user: user.to_owned(),
         password: password.to_owned(),
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// One engine, its context and its process.
