@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::BackupError;
 use super::manifest::Facts;
+use super::rdb::{ScanError, Sorted};
 use super::source::Stream;
 use crate::engine::Login;
 use crate::fsx::FsError;
@@ -139,8 +141,8 @@ async fn save(address: SocketAddr, login: &Login) -> Result<(), BackupError> {
 /// The file, held under a second name while this lives.
 pub(super) struct Held {
     path: PathBuf,
-    bytes: u64,
-    pub(super) facts: Facts,
+    keys: u64,
+    sum: Arc<Mutex<Sha256>>,
 }
 
 impl Drop for Held {
@@ -154,14 +156,66 @@ impl Drop for Held {
     }
 }
 
+/// Counts what is read into a sum.
+struct Summed<R> {
+    from: R,
+    sum: Arc<Mutex<Sha256>>,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
 impl Held {
-    /// What goes into the repository.
-    pub(super) fn stream(&self) -> Stream {
-        let path = self.path.clone();
-        Stream {
-            path: PathBuf::from(FILE),
-            bytes: self.bytes,
-            open: Box::new(move || Ok(Box::new(File::open(path)?))),
+    /// What goes into the repository: the file in the order of its keys, where its values are of
+    /// kinds that are known here.
+    pub(super) fn stream(&self) -> Result<Stream, BackupError> {
+        let sum = Arc::clone(&self.sum);
+        let path = PathBuf::from(FILE);
+        match Sorted::open(&self.path) {
+            Ok(sorted) if sorted.keys() == self.keys => Ok(Stream {
+                path,
+                bytes: sorted.length(),
+                changed: jiff::Timestamp::now(),
+                open: Box::new(move || Ok(Box::new(Summed { from: sorted, sum }))),
+            }),
+            Ok(sorted) => Err(failed(format!(
+                "redis-check-rdb counts {} keys in {}, and {} were found",
+                self.keys,
+                self.path.display(),
+                sorted.keys()
+            ))),
+            Err(ScanError::Io(error)) => Err(FsError::wrap("read", &self.path)(error).into()),
+            Err(unknown @ ScanError::Unknown { .. }) => {
+                tracing::info!(
+                    "the cache's file is backed up as the engine wrote it, new as a whole each \
+                     time: {unknown}"
+                );
+                let file = File::open(&self.path).map_err(FsError::wrap("open", &self.path))?;
+                let meta = file
+                    .metadata()
+                    .map_err(FsError::wrap("look at", &self.path))?;
+                Ok(Stream {
+                    path,
+                    bytes: meta.len(),
+                    changed: jiff::Timestamp::now(),
+                    open: Box::new(move || Ok(Box::new(Summed { from: file, sum }))),
+                })
+            }
+        }
+    }
+
+    /// What the stream was, when it was read to its end.
+    pub(super) fn facts(&self) -> Facts {
+        let sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        Facts::Cache {
+            keys: self.keys,
+            sha256: super::hex(&sum.clone().finalize()),
         }
     }
 }
@@ -175,31 +229,28 @@ pub(super) async fn capture(
 ) -> Result<Held, BackupError> {
     let asked = SystemTime::now();
     save(address, login).await?;
-    let (file, held) = (volume.join(RDB), volume.join(HELD));
+    let (file, path) = (volume.join(RDB), volume.join(HELD));
     // Of a backup that was cut off.
-    let _ = std::fs::remove_file(&held);
-    std::fs::hard_link(&file, &held).map_err(FsError::wrap("hold", &file))?;
-    let meta = std::fs::metadata(&held).map_err(FsError::wrap("look at", &held))?;
-    let mut found = Held {
-        bytes: meta.len(),
-        facts: Facts::Cache {
-            keys: 0,
-            sha256: String::new(),
-        },
-        path: held.clone(),
+    let _ = std::fs::remove_file(&path);
+    std::fs::hard_link(&file, &path).map_err(FsError::wrap("hold", &file))?;
+    let mut held = Held {
+        path,
+        keys: 0,
+        sum: Arc::default(),
     };
+    let meta = std::fs::metadata(&held.path).map_err(FsError::wrap("look at", &held.path))?;
     // File systems count time in ticks of some milliseconds.
-    let written = meta.modified().map_err(FsError::wrap("look at", &held))?;
+    let written = meta
+        .modified()
+        .map_err(FsError::wrap("look at", &held.path))?;
     if written + Duration::from_secs(1) < asked {
         return Err(failed(format!(
             "{} is older than this backup",
             file.display()
         )));
     }
-    let keys = check(program, &held)?;
-    let sha256 = hash(&held)?;
-    found.facts = Facts::Cache { keys, sha256 };
-    Ok(found)
+    held.keys = check(program, &held.path)?;
+    Ok(held)
 }
 
 /// SHA-256 of a file, in hex.

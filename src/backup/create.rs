@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
-use super::manifest::{EngineVersion, Facts, Manifest, Part, VERSION};
+use super::manifest::{Collection, EngineVersion, Facts, Manifest, Moment, Part, Tip, VERSION};
 use super::repository::{Repository, Saved};
 use super::request::{Answer, Create, Files, Store};
 use super::search::Search;
@@ -89,25 +89,34 @@ fn part(
         Role::Document => {
             let pace = document::Pace(wanted.rest);
             super::scratch::passable(&wanted.scratch)?;
-            let log = last_moment(repository, host)?.map(|since| document::Log {
-                since,
+            let last = last_dump(repository, host)?;
+            let log = last.as_ref().map(|last| document::Log {
+                since: last.moment.before,
+                tip: last.tip.clone(),
                 spool: wanted.scratch.join("oplog"),
             });
-            let dump = document::Dump::begin(store.address, login.clone(), pace, log)?;
+            let before = last.as_ref().map(|last| document::Before {
+                collections: last.collections.clone(),
+                now: jiff::Timestamp::now(),
+            });
+            let address = store.address;
+            let dump = document::Dump::begin(address, login.clone(), pace, before, log)?;
+            let last = last.as_ref().map(|last| last.snapshot.as_str());
+            let saved = repository.save_streams(document::PART, dump.streams()?, last)?;
             let facts = Facts::Document {
-                collections: dump.collections,
+                collections: dump.collections()?,
                 moment: dump.moment,
                 log_from: dump.log_from,
+                tip: dump.tip.clone(),
             };
-            let saved = repository.save_streams(document::PART, dump.streams)?;
             Ok(made(document::PART, saved, began, facts))
         }
         Role::Cache => {
             let volume = &store.volume;
             let held =
                 runtime.block_on(cache::capture(store.address, login, volume, &store.program))?;
-            let saved = repository.save_streams(cache::PART, vec![held.stream()])?;
-            Ok(made(cache::PART, saved, began, held.facts.clone()))
+            let saved = repository.save_streams(cache::PART, vec![held.stream()?], None)?;
+            Ok(made(cache::PART, saved, began, held.facts()))
         }
         Role::Search => {
             let engine = Search::new(store.address, login)?;
@@ -128,21 +137,38 @@ fn part(
     }
 }
 
-/// Up to when the last backup of this appliance has the documents.
-fn last_moment(repository: &Repository, host: &str) -> Result<Option<(u32, u32)>, BackupError> {
+/// The last dump of this appliance's documents.
+struct Last {
+    snapshot: String,
+    collections: Vec<Collection>,
+    moment: Moment,
+    tip: Option<Tip>,
+}
+
+fn last_dump(repository: &Repository, host: &str) -> Result<Option<Last>, BackupError> {
     let (found, _) = repository.manifests()?;
-    let moments =
-        found
-            .iter()
-            .filter(|(_, one)| one.host == host)
-            .filter_map(|(_, one)| match &one.part(document::PART)?.facts {
-                Facts::Document {
-                    moment: Some(moment),
-                    ..
-                } => Some(moment.before),
-                _ => None,
-            });
-    Ok(moments.max())
+    let dumps = found
+        .into_iter()
+        .filter(|(_, one)| one.host == host)
+        .filter_map(|(_, one)| {
+            let part = one.part(document::PART)?.clone();
+            let Facts::Document {
+                collections,
+                moment: Some(moment),
+                tip,
+                ..
+            } = part.facts
+            else {
+                return None;
+            };
+            Some(Last {
+                snapshot: part.snapshot,
+                collections,
+                moment,
+                tip,
+            })
+        });
+    Ok(dumps.max_by_key(|last| last.moment.before))
 }
 
 fn directory(repository: &Repository, files: &Files) -> Result<Part, BackupError> {

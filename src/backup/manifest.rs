@@ -66,6 +66,9 @@ pub enum Facts {
         /// The moment from which on every change up to this backup is in it as well.
         #[serde(default)]
         log_from: Option<(u32, u32)>,
+        /// The last note of the store's log before the moment.
+        #[serde(default)]
+        tip: Option<Tip>,
     },
     /// The file that the cache wrote.
     Cache {
@@ -106,6 +109,15 @@ pub struct Moment {
     pub after: (u32, u32),
 }
 
+/// A note of the store's log, by which the same log is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Its time.
+    pub time: (u32, u32),
+    /// SHA-256 of it, in hex.
+    pub sha256: String,
+}
+
 /// A collection or a view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collection {
@@ -119,6 +131,17 @@ pub struct Collection {
     pub bytes: u64,
     /// Sum of the documents' SHA-256, which their order does not change.
     pub hash: String,
+    /// When it was read for a backup, RFC 3339: later ones take it from there as long as the store's
+    /// log does not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<String>,
+}
+
+impl Collection {
+    /// When it was read.
+    pub(super) fn read(&self) -> Option<jiff::Timestamp> {
+        self.read.as_deref()?.parse().ok()
+    }
 }
 
 impl Manifest {

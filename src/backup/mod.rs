@@ -19,6 +19,7 @@ mod insert;
 mod key;
 mod lock;
 pub mod manifest;
+pub mod rdb;
 mod rebuild;
 mod repository;
 pub mod request;

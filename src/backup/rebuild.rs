@@ -270,16 +270,9 @@ pub(super) async fn compare(
     let (_, facts) = facts_of(manifest, store.role)?;
     match facts {
         Facts::Document { collections, .. } => {
-            let login = store.credentials.supervisor.clone();
-            let address = engine.address;
-            let pace = document::Pace(0.0);
-            let dump = tokio::task::spawn_blocking(move || {
-                document::Dump::begin(address, login, pace, None)
-            });
-            let dump = dump
-                .await
-                .map_err(|error| BackupError::Refused(error.to_string()))??;
-            same_collections(collections, &dump.collections)
+            let login = &store.credentials.supervisor;
+            let found = document::contents(engine.address, login).await?;
+            same_collections(collections, &found)
         }
         // Key by key it was compared when it was loaded.
         Facts::Cache { keys, .. } => Ok(vec![format!("cache: {keys} keys, file and count equal")]),

@@ -85,12 +85,14 @@ impl ProgressBars for Meter {
     }
 }
 
-/// Whether what looks unchanged since the last backup is taken from that.
+/// From where what looks unchanged, by its length and times, is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parent {
-    /// Files tell by their times and inodes.
+enum Parent<'a> {
+    /// The last snapshot of the same part.
     Latest,
-    /// A stream has neither: one of the same length may be another.
+    /// This snapshot.
+    Of(&'a str),
+    /// Everything is read.
     None,
 }
 
@@ -272,7 +274,7 @@ impl Repository {
         source: &R,
         faults: &Faults,
         (from, to): (&Path, &Path),
-        parent: Parent,
+        parent: Parent<'_>,
     ) -> Result<Saved, BackupError>
     where
         R: ReadSource + 'static,
@@ -290,8 +292,11 @@ impl Repository {
         tags.add(tag.to_owned());
         options.tags = vec![tags];
         let snapshot = SnapshotFile::from_options(&options).map_err(&fault)?;
-        let mut options = BackupOptions::default()
-            .parent_opts(ParentOptions::default().force(parent == Parent::None));
+        let mut parents = ParentOptions::default().force(parent == Parent::None);
+        if let Parent::Of(snapshot) = parent {
+            parents.parents = vec![snapshot.to_owned()];
+        }
+        let mut options = BackupOptions::default().parent_opts(parents);
         options.as_path = Some(to.to_path_buf());
         let saved = repository.archive(&options, source, snapshot, &[from.to_path_buf()]);
         // The library passes over what cannot be read: what it read in spite of that is no backup.
@@ -316,7 +321,8 @@ impl Repository {
         })
     }
 
-    /// Puts streams in as the part `label`.
+    /// Puts streams in as the part `label`. What the snapshot `last` has of the same length and time
+    /// is taken from there.
     ///
     /// # Errors
     /// [`BackupError::Capture`] where one of them ended early; then nothing is kept.
@@ -324,13 +330,15 @@ impl Repository {
         &self,
         label: &str,
         streams: Vec<Stream>,
+        last: Option<&str>,
     ) -> Result<Saved, BackupError> {
         let (source, faults) = Streams::new(streams);
         // A path of its own: who removes old snapshots of a group by its paths, as restic forget
         // does, must not take two parts for one.
         let root = format!("/{label}");
         let root = Path::new(&root);
-        self.archive(PART, label, &source, &faults, (root, root), Parent::None)
+        let parent = last.map_or(Parent::None, Parent::Of);
+        self.archive(PART, label, &source, &faults, (root, root), parent)
     }
 
     /// Puts a directory in as the part `label`, under the path `to`.
@@ -362,6 +370,7 @@ impl Repository {
         let stream = Stream {
             path: PathBuf::from(MANIFEST_FILE),
             bytes: text.len() as u64,
+            changed: jiff::Timestamp::now(),
             open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
         };
         let (source, faults) = Streams::new(vec![stream]);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustic_core::{
     ErrorKind, Excludes, LocalSource, LocalSourceFilterOptions, LocalSourceSaveOptions, ReadSource,
@@ -37,6 +38,8 @@ pub(super) struct Stream {
     pub(super) path: PathBuf,
     /// Its length, which is known before it is read.
     pub(super) bytes: u64,
+    /// When its content changed: what the parent has of the same length and time is not read.
+    pub(super) changed: Timestamp,
     /// Begins it.
     pub(super) open: Open,
 }
@@ -141,11 +144,18 @@ impl ReadSource for Streams {
         let made: Vec<_> = entries
             .drain(..)
             .map(|stream| {
+                // Without a time it would be taken for what the parent has without one.
+                let changed =
+                    rustic_core::jiff::Timestamp::from_nanosecond(stream.changed.as_nanosecond())
+                        .map_err(|error| {
+                        self.faults.note(&stream.path, "it has no time");
+                        RusticError::with_source(ErrorKind::InputOutput, "no time", error)
+                    })?;
                 let meta = Metadata {
                     mode: Some(0o600),
                     size: stream.bytes,
                     links: 1,
-                    mtime: None,
+                    mtime: Some(changed),
                     ..Metadata::default()
                 };
                 let name = stream.path.file_name().unwrap_or_default().to_owned();

@@ -1,41 +1,24 @@
 //! A real engine in a directory of its own, ended with the test.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[path = "../common/ports.rs"]
 mod ports;
+#[path = "programs.rs"]
+mod programs;
 
 use lucid::config::{Config, EngineKind, EngineMemory, Role};
 use lucid::engine::{self, Client, Context, Credentials, Engine, EngineError, Login};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ports::free_port;
+pub(crate) use programs::program;
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(20);
-
-/// Finds the program that a test needs; a test without it fails instead of passing unseen.
-pub(crate) fn program(variable: &str, name: &str) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        let path = PathBuf::from(path);
-        assert!(
-            path.exists(),
-            "{variable}={} does not exist; ./scripts/test prepares the engines",
-            path.display()
-        );
-        return path;
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| {
-            panic!("{name} is not in PATH and {variable} is not set; ./scripts/test prepares the engines")
-        })
-}
 
 pub(crate) fn login(user: &str, password: &str) -> Login {
     Login {

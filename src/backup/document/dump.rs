@@ -1,68 +1,88 @@
-//! Reads every collection twice from one state of the store, without writing it anywhere: first for
-//! count, length and hash, then as the streams that go into the repository. The state is that of a
-//! transaction, which secantus and mongod both keep while others write.
+//! Reads the collections from one state of the store, without writing them anywhere: the store adds
+//! up their length, which a repository wants to know first; then they are read once, as the streams
+//! that go into it. The state is that of a transaction, which secantus and mongod both keep while
+//! others write.
+//!
+//! A collection that the store's log does not name since the last backup is not read: it is taken
+//! from that.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
-use mongodb::bson::{RawDocumentBuf, doc};
-use mongodb::{ClientSession, SessionCursor};
+use bytes::{Buf, Bytes};
+use jiff::Timestamp;
+use mongodb::ClientSession;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::state::{Log, pinned, spool, touch};
-use super::{DUMP, Listed, Sum, connect};
+use super::read::{IDLE, Pace, Tally, length, send};
+use super::state::{Log, Spool, pinned, tip, touch};
+use super::unchanged::Before;
+use super::{DUMP, Listed, connect};
 use crate::backup::BackupError;
-use crate::backup::manifest::{Collection, Moment};
+use crate::backup::manifest::{Collection, Moment, Tip};
 use crate::backup::source::Stream;
 use crate::engine::Login;
 
-/// What is sent at once, about.
-const CHUNK: usize = 256 << 10;
 /// Chunks that wait for the repository.
 const AHEAD: usize = 4;
-/// Documents asked for at once.
-const BATCH: u32 = 1000;
 
-/// How long a transaction is left alone: a third of what engines bear.
-const IDLE: Duration = Duration::from_secs(20);
 /// Wants the documents of one collection.
 struct Order {
     index: usize,
     to: mpsc::Sender<io::Result<Bytes>>,
 }
 
+/// What was read of each collection.
+type Tallies = Arc<Mutex<Vec<Option<Tally>>>>;
+
 /// A dump that can be read now.
 pub(in crate::backup) struct Dump {
-    /// What is in it.
-    pub(in crate::backup) collections: Vec<Collection>,
-    /// Its files.
-    pub(in crate::backup) streams: Vec<Stream>,
     /// Of which moment it is.
     pub(in crate::backup) moment: Option<Moment>,
     /// From when on the changes up to it are in it.
     pub(in crate::backup) log_from: Option<(u32, u32)>,
+    /// The store's last note before the moment.
+    pub(in crate::backup) tip: Option<Tip>,
+    begun: Begun,
+    now: Timestamp,
+    tallies: Tallies,
     /// Ends the transaction when it is dropped.
-    _orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
 }
 
-/// Share of the time that is rested after each chunk, so that clients come before.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::backup) struct Pace(pub(in crate::backup) f64);
+/// One collection before it is read.
+struct Ahead {
+    one: Listed,
+    bytes: u64,
+    /// What the last backup has of it, where that is what the store has.
+    before: Option<Collection>,
+}
+
+/// What is known when nothing was read yet.
+struct Begun {
+    collections: Vec<Ahead>,
+    moment: Option<Moment>,
+    tip: Option<Tip>,
+    log: Option<Spool>,
+}
 
 impl Dump {
-    /// Begins a transaction and reads everything once.
+    /// Begins a transaction and looks at what is in it. `before` is the last backup, and where the
+    /// store's log since then may lie.
     pub(in crate::backup) fn begin(
         address: SocketAddr,
         login: Login,
         pace: Pace,
+        before: Option<Before>,
         log: Option<Log>,
     ) -> Result<Self, BackupError> {
         let (orders, taken) = mpsc::unbounded_channel();
         let (ready, first) = oneshot::channel();
+        let tallies = Tallies::default();
+        let theirs = Arc::clone(&tallies);
         let gone = || BackupError::Refused("the dump's thread ended".to_owned());
         std::thread::Builder::new()
             .name("dump".to_owned())
@@ -71,42 +91,56 @@ impl Dump {
                     .enable_all()
                     .build();
                 match runtime {
-                    Ok(runtime) => {
-                        runtime.block_on(serve(address, &login, pace, log, ready, taken));
-                    }
+                    Ok(runtime) => runtime.block_on(async {
+                        let begun = begin(address, &login, before, log).await;
+                        serve(begun, pace, ready, taken, &theirs).await;
+                    }),
                     Err(error) => {
                         let _ = ready.send(Err(BackupError::Refused(error.to_string())));
                     }
                 }
             })
             .map_err(|error| BackupError::Refused(error.to_string()))?;
-        let Begun {
-            listed,
-            collections,
-            moment,
-            log,
-        } = first.blocking_recv().map_err(|_| gone())??;
+        let begun = first.blocking_recv().map_err(|_| gone())??;
+        Ok(Self {
+            moment: begun.moment,
+            log_from: begun.log.as_ref().map(|log| log.since),
+            tip: begun.tip.clone(),
+            begun,
+            now: Timestamp::now(),
+            tallies,
+            orders,
+        })
+    }
+
+    /// Its files.
+    ///
+    /// # Errors
+    /// [`BackupError::Capture`]
+    pub(in crate::backup) fn streams(&self) -> Result<Vec<Stream>, BackupError> {
         let mut streams = Vec::new();
-        let log_from = log.as_ref().map(|(log, _)| log.since);
-        if let Some((log, bytes)) = log {
+        if let Some(log) = &self.begun.log {
+            let path = log.path.clone();
             streams.push(Stream {
                 path: PathBuf::from(super::LOG),
-                bytes,
-                // It is removed with the stream.
-                open: Box::new(move || Ok(Box::new(Spooled::open(log.spool)?))),
+                bytes: log.bytes,
+                changed: self.now,
+                open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
             });
         }
-        for (index, (one, facts)) in listed.iter().zip(&collections).enumerate() {
-            let metadata = one.metadata()?;
+        for (index, ahead) in self.begun.collections.iter().enumerate() {
+            let metadata = ahead.one.metadata()?;
+            let file = ahead.one.file();
             streams.push(Stream {
-                path: PathBuf::from(format!("{DUMP}/{}.metadata.json", one.file())),
+                path: PathBuf::from(format!("{DUMP}/{file}.metadata.json")),
                 bytes: metadata.len() as u64,
+                changed: self.now,
                 open: Box::new(move || Ok(Box::new(io::Cursor::new(metadata)))),
             });
-            if one.is_view() {
+            if ahead.one.is_view() {
                 continue;
             }
-            let orders = orders.clone();
+            let orders = self.orders.clone();
             let open = move || -> io::Result<Box<dyn Read + Send>> {
                 let (to, from) = mpsc::channel(AHEAD);
                 orders
@@ -117,44 +151,46 @@ impl Dump {
                     now: Bytes::new(),
                 }))
             };
+            let before = ahead.before.as_ref().and_then(Collection::read);
             streams.push(Stream {
-                path: PathBuf::from(format!("{DUMP}/{}.bson", one.file())),
-                bytes: facts.bytes,
+                path: PathBuf::from(format!("{DUMP}/{file}.bson")),
+                bytes: ahead.bytes,
+                changed: before.unwrap_or(self.now),
                 open: Box::new(open),
             });
         }
-        Ok(Self {
-            collections,
-            streams,
-            moment,
-            log_from,
-            _orders: orders,
-        })
+        Ok(streams)
     }
-}
 
-/// A file that is gone when it was read.
-struct Spooled {
-    file: std::fs::File,
-    path: PathBuf,
-}
-
-impl Spooled {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = std::fs::File::open(&path)?;
-        Ok(Self { file, path })
-    }
-}
-
-impl Read for Spooled {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl Drop for Spooled {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+    /// What is in it, when the streams were read.
+    ///
+    /// # Errors
+    /// [`BackupError::Capture`] where one was not.
+    pub(in crate::backup) fn collections(&self) -> Result<Vec<Collection>, BackupError> {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |index: usize| tallies.get(index).copied().flatten();
+        let found = self
+            .begun
+            .collections
+            .iter()
+            .enumerate()
+            .map(|(index, ahead)| {
+                let one = &ahead.one;
+                if let Some(tally) = read(index) {
+                    // Where it was taken from the last backup in part, this is newer.
+                    let since = ahead.before.as_ref().and_then(|one| one.read.clone());
+                    return Ok(tally.of(one, since.or_else(|| Some(self.now.to_string()))));
+                }
+                match &ahead.before {
+                    Some(before) => Ok(before.clone()),
+                    None if one.is_view() => Ok(Tally::default().of(one, None)),
+                    None => Err(BackupError::Capture {
+                        part: format!("{}.{}", one.db, one.name),
+                        cause: "it was not read".to_owned(),
+                    }),
+                }
+            });
+        found.collect()
     }
 }
 
@@ -178,68 +214,75 @@ impl Read for Incoming {
     }
 }
 
-/// What is known when everything was read once.
-struct Begun {
-    listed: Vec<Listed>,
-    collections: Vec<Collection>,
-    moment: Option<Moment>,
-    log: Option<(Log, u64)>,
+type Pinned = (mongodb::Client, ClientSession, Begun);
+
+async fn begin(
+    address: SocketAddr,
+    login: &Login,
+    before: Option<Before>,
+    log: Option<Log>,
+) -> Result<Pinned, BackupError> {
+    let client = connect(address, login)?;
+    let (mut session, listed, moment) = pinned(&client).await?;
+    let (mut last, mut spool, mut changed) = (None, None, None);
+    if let Some(moment) = moment {
+        last = tip(&client, moment).await?;
+        if let Some(log) = log {
+            (spool, changed) = super::state::spool(&client, log, moment).await?;
+        }
+    }
+    let mut collections = Vec::with_capacity(listed.len());
+    for one in listed {
+        let kept = before
+            .as_ref()
+            .zip(changed.as_ref())
+            .and_then(|(before, changed)| before.kept(&one, changed));
+        let bytes = match &kept {
+            Some(kept) => kept.bytes,
+            None if one.is_view() => 0,
+            None => length(&client, &mut session, &one).await?,
+        };
+        collections.push(Ahead {
+            one,
+            bytes,
+            before: kept,
+        });
+    }
+    let begun = Begun {
+        collections,
+        moment,
+        tip: last,
+        log: spool,
+    };
+    Ok((client, session, begun))
 }
 
 type Ready = oneshot::Sender<Result<Begun, BackupError>>;
 
 async fn serve(
-    address: SocketAddr,
-    login: &Login,
+    begun: Result<Pinned, BackupError>,
     pace: Pace,
-    log: Option<Log>,
     ready: Ready,
     mut orders: mpsc::UnboundedReceiver<Order>,
+    tallies: &Tallies,
 ) {
-    let begun = async {
-        let client = connect(address, login)?;
-        let (mut session, listed, moment) = pinned(&client).await?;
-        let log = match (log, moment) {
-            (Some(log), Some(moment)) => spool(&client, log, moment).await?,
-            _ => None,
-        };
-        let mut collections = Vec::with_capacity(listed.len());
-        for one in &listed {
-            let mut facts = Collection {
-                db: one.db.clone(),
-                name: one.name.clone(),
-                count: 0,
-                bytes: 0,
-                hash: String::new(),
-            };
-            let mut sum = Sum::default();
-            if !one.is_view() {
-                let mut rest = Rest::new(pace);
-                each(&client, &mut session, one, async |document: &[u8]| {
-                    facts.count += 1;
-                    facts.bytes += document.len() as u64;
-                    sum.add(document);
-                    rest.after(document.len()).await;
-                    Ok(())
-                })
-                .await?;
-            }
-            facts.hash = sum.hex();
-            collections.push(facts);
-        }
-        let begun = Begun {
-            listed: listed.clone(),
-            collections,
-            moment,
-            log,
-        };
-        Ok((client, session, listed, begun))
-    };
-    let (client, mut session, listed, begun) = match begun.await {
+    let (client, mut session, begun) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
+        }
+    };
+    let listed: Vec<Listed> = begun
+        .collections
+        .iter()
+        .map(|ahead| ahead.one.clone())
+        .collect();
+    let kept = |tallies: &Tallies, index: usize, tally: Option<Tally>| {
+        let mut all = tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        all.resize(listed.len(), None);
+        if let Some(slot) = all.get_mut(index) {
+            *slot = tally;
         }
     };
     if ready.send(Ok(begun)).is_err() {
@@ -249,9 +292,12 @@ async fn serve(
         let Some(one) = listed.get(order.index) else {
             continue;
         };
-        let sent = send(&client, &mut session, one, &order.to, pace).await;
-        let last = match sent {
-            Ok(rest) => Ok(rest),
+        kept(tallies, order.index, None);
+        let last = match send(&client, &mut session, one, &order.to, pace).await {
+            Ok((rest, tally)) => {
+                kept(tallies, order.index, Some(tally));
+                Ok(rest)
+            }
             Err(error) => Err(io::Error::other(error.to_string())),
         };
         let _ = order.to.send(last).await;
@@ -272,100 +318,5 @@ async fn next_order(
         }
         // A failure shows with the next read.
         let _ = touch(client, session).await;
-    }
-}
-
-/// Sends the documents of one collection; answers the last few.
-async fn send(
-    client: &mongodb::Client,
-    session: &mut ClientSession,
-    one: &Listed,
-    to: &mpsc::Sender<io::Result<Bytes>>,
-    pace: Pace,
-) -> Result<Bytes, BackupError> {
-    let named = |error: mongodb::error::Error| BackupError::Capture {
-        part: format!("{}.{}", one.db, one.name),
-        cause: error.to_string(),
-    };
-    let gone = || BackupError::Refused("nobody reads the dump any more".to_owned());
-    let mut waiting = BytesMut::with_capacity(CHUNK * 2);
-    let mut rest = Rest::new(pace);
-    let mut cursor = open(client, session, one).await.map_err(named)?;
-    while cursor.advance(session).await.map_err(named)? {
-        waiting.extend_from_slice(cursor.current().as_bytes());
-        if waiting.len() < CHUNK {
-            continue;
-        }
-        let chunk = waiting.split().freeze();
-        let bytes = chunk.len();
-        // A repository far away may take its time.
-        let slot = loop {
-            match timeout(IDLE, to.reserve()).await {
-                Ok(slot) => break slot.map_err(|_| gone())?,
-                Err(_) => touch(client, session).await.map_err(named)?,
-            }
-        };
-        slot.send(Ok(chunk));
-        rest.after(bytes).await;
-    }
-    Ok(waiting.freeze())
-}
-
-async fn open(
-    client: &mongodb::Client,
-    session: &mut ClientSession,
-    one: &Listed,
-) -> mongodb::error::Result<SessionCursor<RawDocumentBuf>> {
-    client
-        .database(&one.db)
-        .collection::<RawDocumentBuf>(&one.name)
-        .find(doc! {})
-        .batch_size(BATCH)
-        .session(session)
-        .await
-}
-
-/// Shows every document to `take`, as the bytes that the store sent.
-async fn each(
-    client: &mongodb::Client,
-    session: &mut ClientSession,
-    one: &Listed,
-    mut take: impl AsyncFnMut(&[u8]) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    let named = |error: mongodb::error::Error| BackupError::Capture {
-        part: format!("{}.{}", one.db, one.name),
-        cause: error.to_string(),
-    };
-    let mut cursor = open(client, session, one).await.map_err(named)?;
-    while cursor.advance(session).await.map_err(named)? {
-        take(cursor.current().as_bytes()).await?;
-    }
-    Ok(())
-}
-
-/// Rests in proportion to the time that work took.
-struct Rest {
-    pace: Pace,
-    since: Instant,
-    bytes: usize,
-}
-
-impl Rest {
-    fn new(pace: Pace) -> Self {
-        Self {
-            pace,
-            since: Instant::now(),
-            bytes: 0,
-        }
-    }
-
-    async fn after(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes >= CHUNK {
-            let worked = self.since.elapsed().min(Duration::from_secs(1));
-            tokio::time::sleep(worked.mul_f64(self.pace.0)).await;
-            self.since = Instant::now();
-            self.bytes = 0;
-        }
     }
 }

@@ -107,6 +107,7 @@ pub(in crate::backup) async fn load(
             count: 0,
             bytes: 0,
             hash: Sum::default().hex(),
+            read: None,
         });
     }
     Ok(loaded)
@@ -165,6 +166,7 @@ async fn documents(
         count,
         bytes,
         hash: sum.hex(),
+        read: None,
     })
 }
 

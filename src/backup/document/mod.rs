@@ -3,8 +3,10 @@
 mod dump;
 mod load;
 mod namespaces;
+mod read;
 mod replay;
 mod state;
+mod unchanged;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,11 +17,13 @@ use sha2::{Digest, Sha256};
 use super::BackupError;
 use crate::engine::Login;
 
-pub(super) use dump::{Dump, Pace};
+pub(super) use dump::Dump;
 pub(super) use load::load;
 pub(super) use namespaces::{Listed, list};
+pub(super) use read::{Pace, contents};
 pub(super) use replay::{chain, replay};
 pub(super) use state::Log;
+pub(super) use unchanged::Before;
 
 /// Name of the part.
 pub(super) const PART: &str = "document";

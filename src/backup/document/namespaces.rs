@@ -60,6 +60,23 @@ impl Listed {
         self.kind == "view"
     }
 
+    /// Whether old documents go without a note.
+    pub(super) fn is_capped(&self) -> bool {
+        self.options.get_bool("capped").unwrap_or(false)
+    }
+
+    #[cfg(test)]
+    pub(super) fn example(db: &str, name: &str, options: Document) -> Self {
+        Self {
+            db: db.to_owned(),
+            name: name.to_owned(),
+            kind: "collection".to_owned(),
+            options,
+            uuid: None,
+            indexes: Vec::new(),
+        }
+    }
+
     /// Name of its files, without their ends.
     pub(in crate::backup) fn file(&self) -> String {
         let name = utf8_percent_encode(&self.name, ESCAPED).to_string();
@@ -166,17 +183,7 @@ mod tests {
 
     #[test]
     fn no_name_of_a_collection_leads_out_of_the_dump() {
-        let file = |name: &str| {
-            let listed = Listed {
-                db: "d".to_owned(),
-                name: name.to_owned(),
-                kind: "collection".to_owned(),
-                options: Document::new(),
-                uuid: None,
-                indexes: Vec::new(),
-            };
-            listed.file()
-        };
+        let file = |name: &str| Listed::example("d", name, Document::new()).file();
         assert_eq!(file("plain.name-1"), "d/plain.name-1");
         assert_eq!(file("../../etc/x"), "d/..%2F..%2Fetc%2Fx");
         assert_eq!(file("a b%2F"), "d/a%20b%252F");

@@ -234,6 +234,7 @@ mod tests {
                         after: (after, 1),
                     }),
                     log_from: from.map(|time| (time, 1)),
+                    tip: None,
                 },
             }],
         }

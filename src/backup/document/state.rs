@@ -8,13 +8,13 @@ use mongodb::bson::{RawDocumentBuf, Timestamp, doc};
 use mongodb::options::ReadConcern;
 
 use super::namespaces::OWN;
+use super::read::CHUNK;
+use super::unchanged::{Changed, tip_of};
 use super::{Listed, failed, list};
 use crate::backup::BackupError;
-use crate::backup::manifest::Moment;
+use crate::backup::manifest::{Moment, Tip};
 use crate::fsx::FsError;
 
-/// Written at once.
-const CHUNK: usize = 256 << 10;
 /// How often a state is tried to be pinned.
 const PINS: u32 = 10;
 
@@ -22,7 +22,23 @@ const PINS: u32 = 10;
 #[derive(Debug)]
 pub(in crate::backup) struct Log {
     pub(in crate::backup) since: (u32, u32),
+    /// Its last note then.
+    pub(in crate::backup) tip: Option<Tip>,
     pub(in crate::backup) spool: PathBuf,
+}
+
+/// The log as it was copied; it is removed with this.
+#[derive(Debug)]
+pub(super) struct Spool {
+    pub(super) since: (u32, u32),
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// A transaction whose state is pinned, and what is in it: collections that were made, renamed or
@@ -76,53 +92,91 @@ async fn time(client: &mongodb::Client) -> Result<Option<(u32, u32)>, BackupErro
     Ok(time.map(|time| (time.time, time.increment)))
 }
 
-/// Copies the log from the last backup's moment to this one's. Nothing where it does not reach back so
-/// far any more.
+/// The last note of the store's log before `moment`; absent where it keeps none.
+pub(super) async fn tip(
+    client: &mongodb::Client,
+    moment: Moment,
+) -> Result<Option<Tip>, BackupError> {
+    let last = oplog(client)
+        .find_one(doc! { "ts": { "$lte": stamp(moment.before) } })
+        .sort(doc! { "ts": -1 })
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(last.and_then(|entry| tip_of(&entry)))
+}
+
+fn oplog(client: &mongodb::Client) -> mongodb::Collection<RawDocumentBuf> {
+    client.database("local").collection("oplog.rs")
+}
+
+fn stamp((time, increment): (u32, u32)) -> Timestamp {
+    Timestamp { time, increment }
+}
+
+/// Copies the log from the last backup's moment to this one's, and answers what it names up to the
+/// moment after which nothing is in the dump. Nothing where it does not reach back so far any more, or
+/// is another one.
 pub(super) async fn spool(
     client: &mongodb::Client,
     log: Log,
     moment: Moment,
-) -> Result<Option<(Log, u64)>, BackupError> {
-    let oplog = client
-        .database("local")
-        .collection::<RawDocumentBuf>("oplog.rs");
-    let of = |(time, increment)| Timestamp { time, increment };
+) -> Result<(Option<Spool>, Option<Changed>), BackupError> {
+    let oplog = oplog(client);
     let reaches = async || {
         let first = oplog
             .find_one(doc! {})
             .await
             .map_err(|error| failed(&error))?;
         let first = first.and_then(|first| first.get_timestamp("ts").ok());
-        Ok::<_, BackupError>(first.is_some_and(|first| first <= of(log.since)))
+        Ok::<_, BackupError>(first.is_some_and(|first| first <= stamp(log.since)))
     };
     if !reaches().await? {
-        return Ok(None);
+        return Ok((None, None));
     }
-    let range = doc! { "ts": { "$gt": of(log.since), "$lte": of(moment.before) } };
+    let same = match &log.tip {
+        Some(known) => {
+            let then = oplog.find_one(doc! { "ts": stamp(known.time) }).await;
+            let then = then.map_err(|error| failed(&error))?;
+            then.and_then(|entry| tip_of(&entry)).as_ref() == Some(known)
+        }
+        None => false,
+    };
+    let range = doc! { "ts": { "$gt": stamp(log.since), "$lte": stamp(moment.after) } };
     let mut cursor = oplog
         .find(range)
         .sort(doc! { "ts": 1 })
         .await
         .map_err(|error| failed(&error))?;
-    let wrap = || FsError::wrap("write", &log.spool);
-    let file = std::fs::File::create(&log.spool).map_err(wrap())?;
+    let mut spool = Spool {
+        since: log.since,
+        path: log.spool,
+        bytes: 0,
+    };
+    let wrap = || FsError::wrap("write", &spool.path);
+    let file = std::fs::File::create(&spool.path).map_err(wrap())?;
     let mut file = io::BufWriter::with_capacity(CHUNK, file);
-    let mut bytes = 0;
+    let mut changed = Changed::default();
     while cursor.advance().await.map_err(|error| failed(&error))? {
         let entry = cursor.current();
+        changed.note(entry);
         let own = entry
             .get_str("ns")
             .is_ok_and(|ns| OWN.contains(&ns.split('.').next().unwrap_or_default()));
-        if !own {
+        let later = entry
+            .get_timestamp("ts")
+            .is_ok_and(|time| time > stamp(moment.before));
+        if !own && !later {
             file.write_all(entry.as_bytes()).map_err(wrap())?;
-            bytes += entry.as_bytes().len() as u64;
+            spool.bytes += entry.as_bytes().len() as u64;
         }
     }
     file.flush().map_err(wrap())?;
     drop(file);
     // What was dropped while it was read is missed.
-    let whole = reaches().await?;
-    Ok(whole.then_some((log, bytes)))
+    if !reaches().await? {
+        return Ok((None, None));
+    }
+    Ok((Some(spool), same.then_some(changed)))
 }
 
 /// A read of nothing: it pins the state of a transaction, and keeps one from being given up. Engines
