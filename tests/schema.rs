@@ -49,7 +49,9 @@ fn write(root: &Path, name: &str, text: &str) {
 
 /// Tells `lucid` where the node is and who may ask it.
 fn configure(root: &Path, port: &str) {
-    let text = format!("datastore.search.enabled = true\ndatastore.search.port = {port}\n");
+    let text = format!(
+        "datastore.document.enabled = false\ndatastore.search.enabled = true\ndatastore.search.port = {port}\n"
+    );
     write(root, "lucid.toml", &text);
     let login = json!({"user": "boss", "password": PASSWORD});
     let both = json!({"supervisor": login, "client": login}).to_string();

@@ -218,7 +218,7 @@ pub(super) enum ConfigCommand {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum SchemaCommand {
-    /// Create or update templates, lifecycle policies, first indices and aliases of the running search engine; doing it again changes nothing
+    /// Create or update collections, validators and indexes, templates, lifecycle policies, first indices and aliases; doing it again changes nothing, and nothing is dropped
     Apply {
         /// Say what would be done, and do nothing
         #[arg(long)]
@@ -230,13 +230,24 @@ pub(super) enum SchemaCommand {
         #[arg(long)]
         reset_policies: bool,
     },
-    /// Print the requests that make the schema, without an engine
-    Show,
+    /// Tell what is missing or another than it should be; exits with 1 where something is
+    Check {
+        /// This datastore alone
+        #[arg(long, value_name = "DATASTORE")]
+        only: Option<SchemaPart>,
+    },
+    /// Print what there is to be, without an engine
+    Show {
+        /// This datastore alone
+        #[arg(long, value_name = "DATASTORE")]
+        only: Option<SchemaPart>,
+    },
 }
 
 /// A datastore that has a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum SchemaPart {
+    Document,
     Search,
 }
 

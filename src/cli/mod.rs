@@ -75,6 +75,8 @@ enum CliError {
     #[error(transparent)]
     Schema(#[from] crate::schema::search::SchemaError),
     #[error(transparent)]
+    Documents(#[from] crate::schema::documents::SchemaError),
+    #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error(transparent)]
     Pool(#[from] OpError),

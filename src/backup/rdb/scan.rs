@@ -154,6 +154,10 @@ impl Scan {
 
     fn string(&mut self) -> Result<Vec<u8>, ScanError> {
         let bytes = self.string_bytes()?;
+        self.bytes(bytes)
+    }
+
+    fn bytes(&mut self, bytes: u64) -> Result<Vec<u8>, ScanError> {
         let mut text = Vec::new();
         let read = (&mut self.from).take(bytes).read_to_end(&mut text)?;
         self.at += read as u64;
@@ -161,6 +165,22 @@ impl Scan {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         Ok(text)
+    }
+
+    /// A key, in an order that is good to sort by: numbers that are packed are written out.
+    fn key(&mut self) -> Result<Vec<u8>, ScanError> {
+        let bytes = match self.length()? {
+            Length::Of(bytes) => bytes,
+            Length::Integer(1) => return Ok(i8::from_le_bytes(self.take()?).to_string().into()),
+            Length::Integer(2) => return Ok(i16::from_le_bytes(self.take()?).to_string().into()),
+            Length::Integer(_) => return Ok(i32::from_le_bytes(self.take()?).to_string().into()),
+            Length::Compressed => {
+                let bytes = self.number()?;
+                let _plain = self.number()?;
+                bytes
+            }
+        };
+        self.bytes(bytes)
     }
 
     fn skip_string(&mut self) -> Result<(), ScanError> {
@@ -309,7 +329,7 @@ impl Scan {
                 }
                 END => Piece::End,
                 kind => {
-                    let key = self.string()?;
+                    let key = self.key()?;
                     self.value(kind)?;
                     let bytes = self.at - at;
                     Piece::Entry {

@@ -3,6 +3,7 @@
 //! Keys are dealt to groups by a hash of theirs; the file is read once for each group, which is
 //! sorted in memory. Memory is bounded by the size of a group, and a key is always in the same one.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -99,6 +100,41 @@ fn group_of(key: &[u8], groups: u64) -> u64 {
     });
     // Its low bits alone know little of the end of a key.
     ((hash >> 32) ^ hash) % groups
+}
+
+/// Numbers in keys count as numbers: what was made one after the other, and changes together, lies
+/// together.
+fn compare(one: &[u8], two: &[u8]) -> Ordering {
+    fn number(text: &[u8]) -> (&[u8], &[u8]) {
+        let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        text.split_at(end)
+    }
+    let (mut left, mut right) = (one, two);
+    loop {
+        let ((ours, left_rest), (theirs, right_rest)) = (number(left), number(right));
+        if !ours.is_empty() && !theirs.is_empty() {
+            let plain = |digits: &[u8]| digits.iter().take_while(|byte| **byte == b'0').count();
+            let (ours, theirs) = (&ours[plain(ours)..], &theirs[plain(theirs)..]);
+            let order = ours.len().cmp(&theirs.len()).then_with(|| ours.cmp(theirs));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (left, right) = (left_rest, right_rest);
+            continue;
+        }
+        match (left.split_first(), right.split_first()) {
+            (Some((ours, left_rest)), Some((theirs, right_rest))) if ours == theirs => {
+                (left, right) = (left_rest, right_rest);
+            }
+            // Where leading zeros alone differ.
+            (None, None) => return one.cmp(two),
+            (ours, theirs) => {
+                return ours
+                    .map(|(byte, _)| byte)
+                    .cmp(&theirs.map(|(byte, _)| byte));
+            }
+        }
+    }
 }
 
 /// The opcode that begins a logical database.
@@ -226,7 +262,7 @@ impl Sorted {
             }
         }
         for (database, mut entries) in entries {
-            entries.sort_unstable_by(|one, two| one.key.cmp(&two.key));
+            entries.sort_unstable_by(|one, two| compare(&one.key, &two.key));
             self.out.push_back(Out::Bytes(select(database)));
             for Entry {
                 from, to, large, ..
@@ -350,6 +386,20 @@ mod tests {
         assert_eq!(one, two);
         let three = read(&file(dir.path(), &["c", "b", "d"], "22"));
         assert_ne!(one, three);
+    }
+
+    #[test]
+    fn numbers_in_keys_count_as_numbers() {
+        let mut keys = [
+            "k:10", "k:9", "k:100:a", "k", "k:100", "k:09", "k:9:x", "a", "k:x",
+        ];
+        keys.sort_by(|one, two| compare(one.as_bytes(), two.as_bytes()));
+        assert_eq!(
+            keys,
+            [
+                "a", "k", "k:09", "k:9", "k:9:x", "k:10", "k:100", "k:100:a", "k:x"
+            ]
+        );
     }
 
     #[test]
