@@ -18,6 +18,7 @@ pub mod readable;
 pub mod schema;
 pub mod search_node;
 pub mod status;
+pub mod store;
 pub mod supervisor;
 pub mod tuning;
 pub mod units;

@@ -13,7 +13,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (6, &["cli"]),
     (5, &["api"]),
     (4, &["supervisor"]),
-    (3, &["backup"]),
+    (3, &["backup", "store"]),
     (
         2,
         &[

@@ -310,31 +310,42 @@ pub(super) async fn compare(
 
 fn same_collections(
     wanted: &[Collection],
-    found: &[Collection],
+    found: &[(Collection, bool)],
 ) -> Result<Vec<String>, BackupError> {
-    let (mut documents, mut wrong) = (0, Vec::new());
+    let (mut documents, mut expired, mut wrong) = (0, 0, Vec::new());
     for one in wanted {
         let name = format!("{}.{}", one.db, one.name);
         match found
             .iter()
-            .find(|now| now.db == one.db && now.name == one.name)
+            .find(|(now, _)| now.db == one.db && now.name == one.name)
         {
             None => wrong.push(format!("{name} is missing")),
-            Some(now) if now.count != one.count => wrong.push(format!(
+            // The time of some was over since the backup: the engine removes them by itself.
+            Some((now, true)) if now.count < one.count => {
+                documents += now.count;
+                expired += one.count - now.count;
+            }
+            Some((now, _)) if now.count != one.count => wrong.push(format!(
                 "{name} has {} documents, {} were backed up",
                 now.count, one.count
             )),
-            Some(now) if now.hash != one.hash => {
+            Some((now, _)) if now.hash != one.hash => {
                 wrong.push(format!("{name} has other content than was backed up"));
             }
             Some(_) => documents += one.count,
         }
     }
     if wrong.is_empty() {
-        Ok(vec![format!(
+        let mut told = vec![format!(
             "document: {} collections with {documents} documents, counts and content hashes equal",
             wanted.len()
-        )])
+        )];
+        if expired > 0 {
+            told.push(format!(
+                "document: {expired} documents expired since the backup"
+            ));
+        }
+        Ok(told)
     } else {
         Err(BackupError::Refused(wrong.join("; ")))
     }
@@ -353,5 +364,29 @@ pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
             Err(FsError::wrap("remove", path)(error).into())
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_that_expire_by_themselves_may_be_gone_and_others_may_not() {
+        let of = |count: u64, hash: &str| Collection {
+            db: "lucid".to_owned(),
+            name: "rate_limits".to_owned(),
+            count,
+            bytes: 0,
+            hash: hash.to_owned(),
+            read: None,
+        };
+        let same = |now: Collection, expires| same_collections(&[of(3, "a")], &[(now, expires)]);
+        assert!(same(of(3, "a"), false).is_ok());
+        let told = same(of(1, "b"), true).unwrap();
+        assert!(told[1].contains("2 documents expired"), "{told:?}");
+        assert!(same(of(1, "b"), false).is_err());
+        assert!(same(of(3, "b"), true).is_err());
+        assert!(same(of(4, "b"), true).is_err());
     }
 }

@@ -72,8 +72,6 @@ pub(in crate::backup) async fn load(
             continue;
         }
         create(&database, &to_name, options).await.map_err(failed)?;
-        let bson = bson_of(&path);
-        let facts = documents(&database, &to_name, &bson, progress).await?;
         let indexes: Vec<Bson> = metadata
             .get_array("indexes")
             .cloned()
@@ -84,12 +82,16 @@ pub(in crate::backup) async fn load(
                 index.and_then(|index| index.get_str("name").ok()) != Some("_id_")
             })
             .collect();
+        // Before the documents: secantus makes an index over many in one transaction, which with a small
+        // cache never ends.
         if !indexes.is_empty() {
             database
                 .run_command(doc! { "createIndexes": &to_name, "indexes": indexes })
                 .await
                 .map_err(failed)?;
         }
+        let bson = bson_of(&path);
+        let facts = documents(&database, &to_name, &bson, progress).await?;
         loaded.push(Collection {
             db: to_db,
             name: to_name,

@@ -60,6 +60,14 @@ impl Listed {
         self.kind == "view"
     }
 
+    /// Whether documents go when their time is over.
+    pub(super) fn expires(&self) -> bool {
+        let indexes = self.indexes.iter();
+        indexes
+            .into_iter()
+            .any(|index| index.contains_key("expireAfterSeconds"))
+    }
+
     /// Whether old documents go without a note.
     pub(super) fn is_capped(&self) -> bool {
         self.options.get_bool("capped").unwrap_or(false)

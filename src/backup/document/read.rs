@@ -141,14 +141,14 @@ async fn open(
         .await
 }
 
-/// What a store serves: every collection, read as a whole.
+/// What a store serves: every collection, read as a whole, and whether documents in it expire.
 ///
 /// # Errors
 /// [`BackupError`]
 pub(in crate::backup) async fn contents(
     address: SocketAddr,
     login: &Login,
-) -> Result<Vec<Collection>, BackupError> {
+) -> Result<Vec<(Collection, bool)>, BackupError> {
     let client = connect(address, login)?;
     let mut found = Vec::new();
     for one in list(&client).await? {
@@ -165,7 +165,7 @@ pub(in crate::backup) async fn contents(
                 tally.add(cursor.current().as_bytes());
             }
         }
-        found.push(tally.of(&one, None));
+        found.push((tally.of(&one, None), one.expires()));
     }
     client.shutdown().await;
     Ok(found)
