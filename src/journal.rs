@@ -4,7 +4,9 @@
 //! `LUCID_DATASTORE`, `LUCID_VOLUME`, `MESSAGE_ID`); `journalctl -x` explains each id from
 //! `systemd/lucid.catalog`. Elsewhere the same events go to stderr.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::{MakeWriter, format};
@@ -119,6 +121,8 @@ events! {
     ButtonPressed = "button-pressed", "c35fe47b9d9773f749cd76dc3ec2ea22", Info;
     /// What the button asked for was taken back or given up.
     ButtonCancelled = "button-cancelled", "08e2734d9222d056e9703cf1b0c75bc6", Info;
+    /// The HTTP API is not served over the network.
+    ApiUnavailable = "api-unavailable", "c4de8d9762a445d8a47f5a7093d5d218", Error;
     /// What the button asked for cannot be done here.
     ButtonRefused = "button-refused", "0900526f7c24a913c02cf33009251411", Warn;
     /// The appliance started without its datastores, because the button was held.
@@ -133,8 +137,36 @@ events! {
     PowerLow = "power-low", "84220e21327aaec49c601ea44336836c", Error;
 }
 
+/// Events that are remembered for the page.
+const REMEMBERED: usize = 100;
+
+static LAST: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+fn remember(event: Event, message: &str) {
+    let line = format!(
+        "{} {}: {message}",
+        jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        event.name()
+    );
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.len() == REMEMBERED {
+        last.pop_front();
+    }
+    last.push_back(line);
+}
+
+/// The last events of this process, the newest at the end.
+pub fn last(count: usize) -> Vec<String> {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    last.iter()
+        .skip(last.len().saturating_sub(count))
+        .cloned()
+        .collect()
+}
+
 /// Logs `event` about `subject` (a datastore, volume, knob or `appliance`).
 pub fn emit(event: Event, subject: &str, message: &str) {
+    remember(event, message);
     let (id, name) = (event.message_id(), event.name());
     // Field names become journal fields in capitals: MESSAGE_ID, LUCID_EVENT, LUCID_DATASTORE.
     match event.level() {

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fsx;
 pub mod http;
 pub mod journal;
+pub mod listen;
 pub mod panel;
 pub mod paths;
 pub mod readable;

@@ -25,7 +25,7 @@ const FLOORS: &[(u32, &[&str])] = &[
             "volume",
         ],
     ),
-    (1, &["board", "config"]),
+    (1, &["board", "config", "listen"]),
     (
         0,
         &[

@@ -5,6 +5,7 @@
 
 mod backups;
 mod client;
+pub mod public;
 mod volumes;
 
 use std::os::unix::fs::PermissionsExt;
@@ -29,8 +30,9 @@ use crate::fsx::FsError;
 use crate::panel::{Command as PanelCommand, PanelHandle};
 use crate::supervisor::{Action, CommandError, Handle, Line};
 
-/// Every path begins with this.
-pub const BASE: &str = "/api/v1/database";
+/// What the command line asks is below this; what clients of the platform ask, below
+/// [`public::BASE`].
+pub const BASE: &str = "/control/v1";
 /// A command is taken at once or, while a datastore prepares, within seconds.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
@@ -115,6 +117,7 @@ pub async fn serve(
     listener: UnixListener,
     handle: Handle,
     panel: PanelHandle,
+    platform: Option<Router>,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
@@ -127,7 +130,13 @@ pub async fn serve(
         .merge(volumes::router())
         .merge(backups::router())
         .with_state(App { handle, panel });
-    axum::serve(listener, Router::new().nest(BASE, router)).await
+    let router = Router::new().nest(BASE, router);
+    let router = match platform {
+        Some(platform) => router.merge(platform),
+        None => router,
+    };
+    let service = router.into_make_service_with_connect_info::<public::Peer>();
+    axum::serve(listener, service).await
 }
 
 /// What requests are served with.

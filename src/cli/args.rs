@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use super::backup_args::BackupCommand;
 use super::volume_args::VolumeCommand;
+use crate::api::public::ApiRole;
 use crate::config::Role;
 use crate::panel::Pattern;
 use crate::units::Span;
@@ -84,6 +85,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: SchemaCommand,
     },
+    /// Keys of the HTTP API
+    Api {
+        #[command(subcommand)]
+        command: ApiCommand,
+    },
+    /// Print the description of the HTTP API (OpenAPI, JSON)
+    Openapi,
     /// The data pool and its volumes
     Volume {
         #[command(subcommand)]
@@ -213,6 +221,35 @@ pub(super) enum ConfigCommand {
     Take {
         /// File, such as lucid.toml on the firmware partition
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ApiCommand {
+    /// Keys of the HTTP API: create, list, revoke
+    #[command(subcommand)]
+    Key(ApiKeyCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ApiKeyCommand {
+    /// Make a key and print it: nobody can show it again
+    Create {
+        /// What it is called
+        name: String,
+        /// What it may: look, change data, or change the appliance
+        #[arg(long, default_value = "reader")]
+        role: ApiRole,
+        /// It ends after so many days
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// All keys, without the keys
+    List,
+    /// End a key, at once
+    Revoke {
+        /// As `list` shows it
+        name: String,
     },
 }
 

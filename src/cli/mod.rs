@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod api;
 mod args;
 mod backup;
 mod backup_args;
@@ -76,6 +77,8 @@ enum CliError {
     Schema(#[from] crate::schema::search::SchemaError),
     #[error(transparent)]
     Documents(#[from] crate::schema::documents::SchemaError),
+    #[error(transparent)]
+    Keys(#[from] crate::api::public::KeysError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error(transparent)]
@@ -180,6 +183,8 @@ fn run(args: Args) -> Result<Done, CliError> {
         Command::Schema { command } => {
             schema::run(&paths, args.config.as_deref(), command, &mut out)
         }
+        Command::Api { command } => api::run(&paths, &command, &mut out),
+        Command::Openapi => api::openapi(&mut out),
         Command::Volume {
             command: VolumeCommand::Local(command),
         } => match command {

@@ -7,6 +7,7 @@ use super::{CliError, Done, runtime};
 use tokio::sync::mpsc;
 
 use crate::api;
+use crate::api::public::{self, Served};
 use crate::board::{Board, Signals};
 use crate::config::PanelDriver;
 use crate::fsx;
@@ -57,6 +58,7 @@ pub(super) fn run(
     let other = |what: &'static str| {
         move |error: std::io::Error| CliError::Other(format!("cannot {what}: {error}"))
     };
+    let config = plan.config.clone();
     let mut lights = plan.config.panel.clone();
     if simulate && lights.driver != PanelDriver::Off {
         // A simulation touches no lamp, and reads no button, of the machine that it runs on.
@@ -76,7 +78,25 @@ pub(super) fn run(
         let supervisor =
             Supervisor::new(plan, hub, tuner, board_root, Box::new(make_plan), devices);
         let handle = supervisor.handle();
-        let server = tokio::spawn(api::serve(listener, handle.clone(), lamps.clone()));
+        let public_api = Served::open(paths, &config, handle.clone(), lamps.clone()).await;
+        let public_api = public_api
+            .inspect_err(|error| {
+                // The datastores matter more; the socket of the command line is there in any case.
+                journal::emit(Event::ApiUnavailable, "api", &error.to_string());
+            })
+            .ok();
+        let platform = public_api.as_ref().map(Served::router);
+        let server = tokio::spawn(api::serve(
+            listener,
+            handle.clone(),
+            lamps.clone(),
+            platform,
+        ));
+        let network = tokio::spawn(async move {
+            if let Some(public_api) = public_api {
+                public::serve(public_api).await;
+            }
+        });
         let button = tokio::spawn(carry_out(actions, handle, lamps.clone()));
         let ended = supervisor
             .run(is_rescue)
@@ -97,6 +117,7 @@ pub(super) fn run(
         }
         button.abort();
         server.abort();
+        network.abort();
         ended
     });
     // A look at a hanging file system must not keep the process from ending.

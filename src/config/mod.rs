@@ -1,5 +1,6 @@
 //! `lucid.toml`: one file, one typed and validated value.
 
+mod api;
 mod backup;
 mod datastores;
 mod load;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use api::Api;
 pub use backup::{Backup, Repository as BackupRepository, crontab};
 pub use datastores::{AppendFsync, Cache, Common, Datastores, Document, Search, SearchTls};
 pub use load::{ConfigError, Problem};
@@ -49,6 +51,8 @@ pub struct Config {
     pub volume: Volume,
     /// Backups.
     pub backup: Backup,
+    /// The HTTP API and the page.
+    pub api: Api,
 }
 
 /// `[data]`: read by `lucid volume prepare`, at the start of the board.

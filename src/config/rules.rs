@@ -20,6 +20,7 @@ pub(super) fn check(source: &Source<'_>, config: &Config) -> Vec<Problem> {
     rules.panel(&config.panel);
     rules.volume(config);
     rules.backup(&config.backup);
+    rules.api(&config.api);
     rules.problems
 }
 

@@ -6,7 +6,6 @@
 
 mod aggs;
 mod analysis;
-mod certificate;
 mod cluster;
 mod dates;
 mod failure;
@@ -37,9 +36,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-pub use certificate::CertificateError;
+use crate::listen::{CertificateError, Listener, server_config};
 use cluster::Node;
-use http::{Listener, Service, Users};
+use failure::Failure;
+use http::{Service, Users};
 use options::Options;
 
 /// The primary term of every index: there is one copy, and it never fails over.
@@ -107,10 +107,14 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
     let tls = match &options.tls {
         None => None,
         Some(tls) => {
-            let config = certificate::server_config(tls, &options.data, &options.listen)?;
+            let config = server_config(tls, &options.data, &options.listen)?;
             Some(tokio_rustls::TlsAcceptor::from(config))
         }
     };
+    let why = "this address speaks TLS; use https";
+    let refusal = Failure::new(400, "security_exception", why)
+        .body()
+        .to_string();
     let mut listeners = Vec::new();
     for address in &options.listen {
         let listener = TcpListener::bind(address)
@@ -119,7 +123,7 @@ pub async fn run(config: &Path) -> Result<(), StartError> {
                 address: *address,
                 source,
             })?;
-        listeners.push(Listener::new(listener, tls.clone()));
+        listeners.push(Listener::new(listener, tls.clone(), &refusal));
     }
     let (data, cluster, name) = (
         options.data.clone(),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::StartError;
-use super::certificate::TlsOptions;
 use super::http::{Role, User};
+use crate::listen::TlsOptions;
 
 /// Larger files are none.
 const MAX_CONFIG: u64 = 1 << 20;

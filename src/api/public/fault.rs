@@ -158,9 +158,10 @@ impl From<StoreError> for Fault {
             StoreError::Exists { .. } => (StatusCode::CONFLICT, code::EXISTS),
             StoreError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, code::INVALID),
             StoreError::Forbidden(_) => (StatusCode::FORBIDDEN, code::FORBIDDEN),
-            StoreError::Conflict(_) => (StatusCode::CONFLICT, code::CONFLICT),
             StoreError::Unsupported { .. } => (StatusCode::CONFLICT, code::UNSUPPORTED),
-            StoreError::Refused { .. } => (StatusCode::CONFLICT, code::CONFLICT),
+            StoreError::Conflict(_) | StoreError::Refused { .. } => {
+                (StatusCode::CONFLICT, code::CONFLICT)
+            }
         };
         let mut fault = Self::new(status, code, message);
         match error {
@@ -207,7 +208,9 @@ impl From<JsonRejection> for Fault {
         let text = rejection.body_text();
         match rejection {
             JsonRejection::JsonDataError(_) => {
-                let said = text.split_once(": ").map_or(text.as_str(), |(_, said)| said);
+                let said = text
+                    .split_once(": ")
+                    .map_or(text.as_str(), |(_, said)| said);
                 Self::invalid("body", "shape", said)
             }
             JsonRejection::MissingJsonContentType(_) => Self::new(
@@ -233,7 +236,9 @@ impl From<JsonRejection> for Fault {
 impl From<QueryRejection> for Fault {
     fn from(rejection: QueryRejection) -> Self {
         let text = rejection.body_text();
-        let said = text.split_once(": ").map_or(text.as_str(), |(_, said)| said);
+        let said = text
+            .split_once(": ")
+            .map_or(text.as_str(), |(_, said)| said);
         Self::invalid("query", "shape", said)
     }
 }

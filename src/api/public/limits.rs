@@ -68,7 +68,8 @@ impl Buckets {
             left: self.burst,
             at: now,
         });
-        let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_minute / 60.0;
+        let gained =
+            now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_minute / 60.0;
         bucket.left = (bucket.left + gained).min(self.burst);
         bucket.at = now;
         if bucket.left < 1.0 {

@@ -14,7 +14,6 @@ mod indices;
 mod info;
 mod keys;
 mod lifecycle;
-mod listener;
 mod msearch;
 mod ndjson;
 mod reading;
@@ -37,7 +36,6 @@ use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
 use crate::search_node::names;
 
-pub(super) use listener::Listener;
 pub(super) use request::{Reply, Request};
 pub(super) use security::{Role, User, Users};
 pub(super) use server::{Service, serve};

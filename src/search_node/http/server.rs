@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::coding::Coding;
-use super::listener::Listener;
 use super::request::{Reply, Request, read_uri};
 use super::security::{Identity, Role, Users};
 use super::{blocking, route};
+use crate::listen::Listener;
 use crate::search_node::cluster::Node;
 use crate::search_node::failure::{Failure, Outcome};
 

@@ -73,6 +73,13 @@ pub(super) fn client(access: &Access, database: i64) -> Result<redis::Client, St
     redis::Client::open(info.set_redis_settings(settings)).map_err(down)
 }
 
+/// What is asked.
+enum Ask<'a> {
+    Command(&'a Cmd),
+    Pipeline(&'a redis::Pipeline),
+    Script(&'a redis::ScriptInvocation<'a>),
+}
+
 impl Connections {
     pub(super) fn new(access: Access) -> Self {
         Self {
@@ -126,28 +133,28 @@ impl Connections {
     }
 
     /// Asks; once more over a new connection where an old one turns out to be broken.
-    async fn ask<T>(
-        &self,
-        database: i64,
-        ask: impl AsyncFn(&mut MultiplexedConnection) -> redis::RedisResult<T>,
-    ) -> Result<T, StoreError> {
+    async fn ask<T: FromRedisValue>(&self, database: i64, ask: Ask<'_>) -> Result<T, StoreError> {
         loop {
             let (mut connection, is_old) = self.connection(database).await?;
-            match ask(&mut connection).await {
+            let answer = match &ask {
+                Ask::Command(command) => command.query_async(&mut connection).await,
+                Ask::Pipeline(commands) => commands.query_async(&mut connection).await,
+                Ask::Script(call) => call.invoke_async(&mut connection).await,
+            };
+            let error = match answer {
                 Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    let lost = is_broken(&error) || error.code() == Some("NOAUTH");
-                    if lost {
-                        self.forget(database).await;
-                    }
-                    // An engine that was started again has dropped its old connections. What may have
-                    // been done already, and was not answered in time, is not done twice.
-                    if lost && is_old && !error.is_timeout() {
-                        continue;
-                    }
-                    return Err(explain(&error));
-                }
+                Err(error) => error,
+            };
+            let lost = is_broken(&error) || error.code() == Some("NOAUTH");
+            if lost {
+                self.forget(database).await;
             }
+            // An engine that was started again has dropped its old connections. What may have been done
+            // already, and was not answered in time, is not done twice.
+            if lost && is_old && !error.is_timeout() {
+                continue;
+            }
+            return Err(explain(&error));
         }
     }
 
@@ -157,10 +164,7 @@ impl Connections {
         database: i64,
         command: &Cmd,
     ) -> Result<T, StoreError> {
-        self.ask(database, async |connection| {
-            command.query_async(connection).await
-        })
-        .await
+        self.ask(database, Ask::Command(command)).await
     }
 
     /// Runs several commands as one, which nothing comes between.
@@ -169,10 +173,7 @@ impl Connections {
         database: i64,
         commands: &redis::Pipeline,
     ) -> Result<T, StoreError> {
-        self.ask(database, async |connection| {
-            commands.query_async(connection).await
-        })
-        .await
+        self.ask(database, Ask::Pipeline(commands)).await
     }
 
     /// Runs a script with keys and arguments.
@@ -190,9 +191,6 @@ impl Connections {
         for argument in arguments {
             call.arg(*argument);
         }
-        self.ask(database, async |connection| {
-            call.invoke_async(connection).await
-        })
-        .await
+        self.ask(database, Ask::Script(&call)).await
     }
 }

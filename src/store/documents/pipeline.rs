@@ -130,7 +130,7 @@ mod tests {
             { "$group": { "_id": "$password_hash", "n": { "$sum": 1 } } },
         ]));
         let made = made.unwrap();
-        assert_eq!(made[0], doc! { "$match": { "status": "Active" } });
+        assert_eq!(made[0], doc! { "$match": { "status": "active" } });
         assert!(
             made[1]
                 .get_document("$project")

@@ -15,8 +15,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::search_node::failure::Failure;
-
 /// Connections from the network at once at most; more are closed. Those of this machine, the
 /// supervisor's among them, are not counted.
 const MAX_REMOTE: usize = 256;
@@ -35,18 +33,28 @@ const HANDSHAKE: u8 = 0x16;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub(crate) struct Listener {
+pub struct Listener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
     /// Connections that have not said hello.
     waiting: JoinSet<Option<Accepted>>,
     remote: Arc<Semaphore>,
+    refusal: Arc<str>,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("tcp", &self.tcp)
+            .finish_non_exhaustive()
+    }
 }
 
 type Accepted = (Stream, SocketAddr);
 
 /// One connection.
-pub(crate) enum Stream {
+#[derive(Debug)]
+pub enum Stream {
     /// As it comes.
     Plain(TcpStream),
     /// With TLS.
@@ -59,13 +67,15 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    /// Takes connections of `tcp`, with `tls` if there is any.
-    pub(crate) fn new(tcp: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+    /// Takes connections of `tcp`, with `tls` if there is any: then whoever comes over the network in
+    /// the clear is answered with `refusal`, which is JSON.
+    pub fn new(tcp: TcpListener, tls: Option<TlsAcceptor>, refusal: &str) -> Self {
         Self {
             tcp,
             tls,
             waiting: JoinSet::new(),
             remote: Arc::new(Semaphore::new(MAX_REMOTE)),
+            refusal: refusal.into(),
         }
     }
 }
@@ -94,6 +104,7 @@ async fn greet(
     mut stream: TcpStream,
     peer: SocketAddr,
     place: Option<OwnedSemaphorePermit>,
+    refusal: Arc<str>,
 ) -> Option<Accepted> {
     let hello = async {
         let mut first = [0];
@@ -109,14 +120,10 @@ async fn greet(
         if place.is_none() {
             return Ok(Some(Stream::Plain(stream)));
         }
-        let why = "this address speaks TLS; use https";
-        let body = Failure::new(400, "security_exception", why)
-            .body()
-            .to_string();
         let answer = format!(
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n{body}",
-            body.len()
+             connection: close\r\n\r\n{refusal}",
+            refusal.len()
         );
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
@@ -155,7 +162,8 @@ impl axum::serve::Listener for Listener {
                         } else {
                             continue;
                         };
-                        self.waiting.spawn(greet(tls.clone(), stream, peer, place));
+                        let refusal = Arc::clone(&self.refusal);
+                        self.waiting.spawn(greet(tls.clone(), stream, peer, place, refusal));
                     }
                     Err(error) => {
                         tracing::warn!("cannot take a connection: {error}");

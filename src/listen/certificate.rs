@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// `[tls]`: both files, or none to have them made.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TlsOptions {
+pub struct TlsOptions {
     /// Certificates in PEM, the node's first.
     pub certificate: Option<PathBuf>,
     /// Its private key in PEM.
@@ -32,17 +32,18 @@ pub(super) struct TlsOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// One file stands for both.
-    #[error("[tls] needs [certificate] and [key] together; leave both out to have them made")]
+    #[error("TLS needs [certificate] and [key] together; leave both out to have them made")]
     Half,
     /// A file cannot be read.
     #[error(
-        "{0}; the files of [tls] must be readable by the user that the node runs as, lucid-search"
+        "{0}; the files of the certificate must be readable by the user that serves it: lucid-search for \
+         the search node, root for the API"
     )]
     Unreadable(#[source] fsx::FsError),
     /// A certificate that was made cannot be kept.
     #[error(
-        "cannot keep the certificate that was made: {0}; make room in the data directory, or let \
-         the user that the node runs as, lucid-search, write there"
+        "cannot keep the certificate that was made: {0}; make room there, or let the user write who \
+         serves it: lucid-search for the search node, root for the API"
     )]
     Keep(#[from] fsx::FsError),
     /// A file holds something else.
@@ -69,7 +70,7 @@ pub enum CertificateError {
 }
 
 /// What TLS connections are answered with. Files that are made lie in `data/tls`.
-pub(super) fn server_config(
+pub fn server_config(
     options: &TlsOptions,
     data: &Path,
     listen: &[SocketAddr],

@@ -1,0 +1,724 @@
+//! The cache: values, sessions, rate limits.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::documents::{Confirm, now};
+use super::extract::{Asked, At, Sent};
+use super::fault::{ErrorBody, Fault};
+use super::keys::{ApiRole, Principal};
+use crate::store::StoreError;
+use crate::store::cache::{DEFAULT_TTL, Key, KeyInfo, OnFault, SESSION_TTL};
+
+/// What stands for a value that is a secret.
+const MASKED: &str = "********";
+
+pub(super) fn reader() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(keys))
+        .routes(routes!(value))
+        .routes(routes!(sessions))
+        .routes(routes!(limits))
+}
+
+pub(super) fn writer() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(operate))
+        .routes(routes!(set))
+        .routes(routes!(session))
+        .routes(routes!(create_session))
+        .routes(routes!(change_session))
+        .routes(routes!(delete_session))
+        .routes(routes!(check_limit))
+}
+
+pub(super) fn admin() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(delete))
+        .routes(routes!(flush))
+        .routes(routes!(clear_sessions))
+        .routes(routes!(clear_limits))
+}
+
+/// What to do with a value.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Operation {
+    /// Put it there.
+    Set,
+    /// Answer it.
+    Get,
+    /// Take it away.
+    Delete,
+    /// Whether it is there.
+    Exists,
+}
+
+/// A cache operation.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct OperateBody {
+    operation: Operation,
+    /// `lucid:{service}:{entity}:{id}`.
+    #[schema(
+        example = "lucid:cache:manifest:42",
+        pattern = "^lucid:[a-z0-9_-]{1,64}:[a-z0-9_-]{1,64}:.+$"
+    )]
+    key: String,
+    /// Any JSON; a text is kept as it is. For `set`.
+    #[serde(default)]
+    value: Option<Value>,
+    /// Seconds; an hour where it is absent. For `set`.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
+    ttl: Option<u32>,
+    /// Leaves a value that is there. For `set`.
+    #[serde(default)]
+    nx: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, ToSchema)]
+struct OperateAnswer {
+    success: bool,
+    key: String,
+    /// The value, for `get`.
+    value: Option<Value>,
+    /// Whether the key was there.
+    exists: bool,
+    /// Seconds that it has left, where it is there and ends.
+    ttl: Option<u64>,
+    timestamp: String,
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A text that is JSON is answered as that.
+fn value_of(text: String) -> Value {
+    match serde_json::from_str(&text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
+        _ => Value::String(text),
+    }
+}
+
+fn seconds(ttl: Option<u32>, default: Duration) -> Duration {
+    ttl.map_or(default, |ttl| Duration::from_secs(ttl.into()))
+}
+
+/// Secrets are the administrators' alone.
+fn not_secret(key: &Key, who: &Principal) -> Result<(), Fault> {
+    if key.is_secret() && who.role < ApiRole::Admin {
+        let message =
+            "sessions, locks and authentication are not changed as plain values".to_owned();
+        return Err(StoreError::Forbidden(message).into());
+    }
+    Ok(())
+}
+
+/// A cache operation: set, get, delete, exists
+#[utoipa::path(post, path = "/redis/cache", tag = "cache", request_body = OperateBody,
+    responses((status = 200, body = OperateAnswer), (status = "default", body = ErrorBody)))]
+async fn operate(
+    State(api): State<Api>,
+    axum::Extension(who): axum::Extension<Principal>,
+    Sent(wanted): Sent<OperateBody>,
+) -> Result<Json<OperateAnswer>, Fault> {
+    let key = Key::parse(&wanted.key)?;
+    not_secret(&key, &who)?;
+    let cache = &api.stores.cache;
+    let mut answer = OperateAnswer {
+        success: true,
+        key: wanted.key,
+        value: None,
+        exists: false,
+        ttl: None,
+        timestamp: now(),
+    };
+    match wanted.operation {
+        Operation::Set => {
+            let value = wanted.value.as_ref();
+            let value =
+                value.ok_or_else(|| Fault::invalid("value", "required", "is what is set"))?;
+            let ttl = seconds(wanted.ttl, DEFAULT_TTL);
+            answer.success = cache.set(&key, &text_of(value), ttl, wanted.nx).await?;
+            answer.exists = true;
+            answer.ttl = answer.success.then_some(ttl.as_secs());
+        }
+        Operation::Get => {
+            if let Some(found) = cache.get(&key).await? {
+                answer.exists = true;
+                answer.ttl = found.ttl;
+                answer.value = Some(value_of(found.text));
+            }
+        }
+        Operation::Delete => answer.exists = cache.delete(&[key]).await? == 1,
+        Operation::Exists => answer.exists = cache.exists(&key).await?,
+    }
+    Ok(Json(answer))
+}
+
+/// Which keys.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct KeysQuery {
+    /// `*` and `?` stand for others; begins with `lucid:`, or is `*`.
+    #[serde(default = "everything")]
+    pattern: String,
+    /// About how many.
+    #[serde(default = "hundred")]
+    #[param(minimum = 1, maximum = 1000)]
+    limit: u16,
+    /// Goes on where the last answer ended.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+fn everything() -> String {
+    "*".to_owned()
+}
+
+const fn hundred() -> u16 {
+    100
+}
+
+/// A key in a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct KeyView {
+    key: String,
+    /// Type of its value.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Seconds that it has left; null where it stays.
+    ttl: Option<u64>,
+    /// What the cache needs for it, in bytes.
+    size: Option<u64>,
+}
+
+impl From<KeyInfo> for KeyView {
+    fn from(key: KeyInfo) -> Self {
+        Self {
+            key: key.name,
+            kind: key.kind,
+            ttl: key.ttl,
+            size: key.bytes,
+        }
+    }
+}
+
+/// Keys.
+#[derive(Debug, Serialize, ToSchema)]
+struct KeysAnswer {
+    keys: Vec<KeyView>,
+    /// Where to go on; null at the end.
+    cursor: Option<String>,
+    timestamp: String,
+}
+
+fn limit(found: u16) -> Result<usize, Fault> {
+    if (1..=1000).contains(&found) {
+        return Ok(found.into());
+    }
+    Err(Fault::invalid(
+        "limit",
+        "range",
+        format!("1 to 1000; found {found}"),
+    ))
+}
+
+/// Keys of the platform
+#[utoipa::path(get, path = "/cache/keys", tag = "cache", params(KeysQuery),
+    responses((status = 200, body = KeysAnswer), (status = "default", body = ErrorBody)))]
+async fn keys(
+    State(api): State<Api>,
+    Asked(wanted): Asked<KeysQuery>,
+) -> Result<Json<KeysAnswer>, Fault> {
+    let limit = limit(wanted.limit)?;
+    let page = api
+        .stores
+        .cache
+        .keys(&wanted.pattern, limit, wanted.cursor.as_deref())
+        .await?;
+    Ok(Json(KeysAnswer {
+        keys: page.keys.into_iter().map(KeyView::from).collect(),
+        cursor: page.cursor,
+        timestamp: now(),
+    }))
+}
+
+/// A value.
+#[derive(Debug, Serialize, ToSchema)]
+struct ValueAnswer {
+    key: String,
+    /// The value; stars where it is a secret.
+    value: Value,
+    ttl: Option<u64>,
+    exists: bool,
+    timestamp: String,
+}
+
+/// The value of a key
+#[utoipa::path(get, path = "/cache/keys/{key}", tag = "cache", params(("key" = String, Path)),
+    responses((status = 200, body = ValueAnswer), (status = "default", body = ErrorBody)))]
+async fn value(
+    State(api): State<Api>,
+    axum::Extension(who): axum::Extension<Principal>,
+    At(name): At<String>,
+) -> Result<Json<ValueAnswer>, Fault> {
+    let key = Key::parse(&name)?;
+    let found = api.stores.cache.get(&key).await?;
+    let found = found.ok_or_else(|| StoreError::not_found("key", &name))?;
+    let value = if key.is_secret() && who.role < ApiRole::Admin {
+        MASKED.into()
+    } else {
+        value_of(found.text)
+    };
+    Ok(Json(ValueAnswer {
+        key: name,
+        value,
+        ttl: found.ttl,
+        exists: true,
+        timestamp: now(),
+    }))
+}
+
+/// A value to set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetBody {
+    /// Any JSON.
+    value: Value,
+    /// Seconds; an hour where it is absent.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
+    ttl: Option<u32>,
+    /// Leaves a value that is there.
+    #[serde(default)]
+    nx: bool,
+}
+
+/// Set a value
+#[utoipa::path(put, path = "/cache/keys/{key}", tag = "cache", request_body = SetBody,
+    params(("key" = String, Path)),
+    responses((status = 200, body = OperateAnswer), (status = "default", body = ErrorBody)))]
+async fn set(
+    State(api): State<Api>,
+    axum::Extension(who): axum::Extension<Principal>,
+    At(name): At<String>,
+    Sent(wanted): Sent<SetBody>,
+) -> Result<Json<OperateAnswer>, Fault> {
+    let key = Key::parse(&name)?;
+    not_secret(&key, &who)?;
+    let ttl = seconds(wanted.ttl, DEFAULT_TTL);
+    let done = api
+        .stores
+        .cache
+        .set(&key, &text_of(&wanted.value), ttl, wanted.nx)
+        .await?;
+    Ok(Json(OperateAnswer {
+        success: done,
+        key: name,
+        value: None,
+        exists: true,
+        ttl: done.then_some(ttl.as_secs()),
+        timestamp: now(),
+    }))
+}
+
+/// Keys that were removed.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeletedAnswer {
+    success: bool,
+    pattern: String,
+    keys_deleted: u64,
+    timestamp: String,
+}
+
+/// Remove a key
+#[utoipa::path(delete, path = "/cache/keys/{key}", tag = "cache", params(("key" = String, Path), Confirm),
+    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
+async fn delete(
+    State(api): State<Api>,
+    At(name): At<String>,
+    Asked(sure): Asked<Confirm>,
+) -> Result<Json<DeletedAnswer>, Fault> {
+    let key = Key::parse(&name)?;
+    if !sure.confirm {
+        return Err(Fault::unconfirmed("removes a key"));
+    }
+    let keys_deleted = api.stores.cache.delete(&[key]).await?;
+    if keys_deleted == 0 {
+        return Err(StoreError::not_found("key", &name).into());
+    }
+    Ok(Json(DeletedAnswer {
+        success: true,
+        pattern: name,
+        keys_deleted,
+        timestamp: now(),
+    }))
+}
+
+/// What to flush.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FlushQuery {
+    /// Which keys; all of the platform where it is absent. Other keys are never touched.
+    #[serde(default = "everything")]
+    pattern: String,
+    /// Says that it is meant.
+    #[serde(default)]
+    confirm: bool,
+}
+
+/// Remove keys of the platform by a pattern
+#[utoipa::path(post, path = "/cache/flush", tag = "cache", params(FlushQuery),
+    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
+async fn flush(
+    State(api): State<Api>,
+    Asked(wanted): Asked<FlushQuery>,
+) -> Result<Json<DeletedAnswer>, Fault> {
+    if !wanted.confirm {
+        return Err(Fault::unconfirmed("removes every key that matches"));
+    }
+    cleared(&api, &wanted.pattern).await
+}
+
+async fn cleared(api: &Api, pattern: &str) -> Result<Json<DeletedAnswer>, Fault> {
+    let flushed = api.stores.cache.flush(pattern).await?;
+    Ok(Json(DeletedAnswer {
+        success: true,
+        pattern: if pattern == "*" {
+            "all".to_owned()
+        } else {
+            pattern.to_owned()
+        },
+        keys_deleted: flushed.keys,
+        timestamp: now(),
+    }))
+}
+
+/// End all sessions
+#[utoipa::path(post, path = "/cache/clear-sessions", tag = "cache", params(Confirm),
+    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
+async fn clear_sessions(
+    State(api): State<Api>,
+    Asked(sure): Asked<Confirm>,
+) -> Result<Json<DeletedAnswer>, Fault> {
+    if !sure.confirm {
+        return Err(Fault::unconfirmed("logs everybody out"));
+    }
+    cleared(&api, "lucid:session:*").await
+}
+
+/// Forget all rate limits
+#[utoipa::path(post, path = "/cache/clear-rate-limits", tag = "cache", params(Confirm),
+    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
+async fn clear_limits(
+    State(api): State<Api>,
+    Asked(sure): Asked<Confirm>,
+) -> Result<Json<DeletedAnswer>, Fault> {
+    if !sure.confirm {
+        return Err(Fault::unconfirmed("lets everybody in again"));
+    }
+    cleared(&api, "lucid:ratelimit:*").await
+}
+
+/// How many.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LimitQuery {
+    /// About how many.
+    #[serde(default = "hundred")]
+    #[param(minimum = 1, maximum = 1000)]
+    limit: u16,
+}
+
+/// A session in a list: tokens let whoever has them in, so that only their ends are shown.
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionEntry {
+    /// The last characters of the token.
+    session: String,
+    ttl: Option<u64>,
+}
+
+/// Sessions that are there
+#[utoipa::path(get, path = "/cache/sessions", tag = "cache", params(LimitQuery),
+    responses((status = 200, body = Vec<SessionEntry>), (status = "default", body = ErrorBody)))]
+async fn sessions(
+    State(api): State<Api>,
+    Asked(wanted): Asked<LimitQuery>,
+) -> Result<Json<Vec<SessionEntry>>, Fault> {
+    let limit = limit(wanted.limit)?;
+    let page = api
+        .stores
+        .cache
+        .keys("lucid:session:token:*", limit, None)
+        .await?;
+    let entries = page.keys.into_iter().map(|key| {
+        let id: Vec<char> = key
+            .name
+            .chars()
+            .skip("lucid:session:token:".len())
+            .collect();
+        let end: String = id.iter().skip(id.len().saturating_sub(4)).collect();
+        SessionEntry {
+            session: format!("…{end}"),
+            ttl: key.ttl,
+        }
+    });
+    Ok(Json(entries.collect()))
+}
+
+/// A rate limit in a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitEntry {
+    key: String,
+    identifier: String,
+    /// Calls that count now.
+    count: u64,
+    ttl: Option<u64>,
+}
+
+/// Rate limits that count now
+#[utoipa::path(get, path = "/cache/rate-limits", tag = "cache", params(LimitQuery),
+    responses((status = 200, body = Vec<LimitEntry>), (status = "default", body = ErrorBody)))]
+async fn limits(
+    State(api): State<Api>,
+    Asked(wanted): Asked<LimitQuery>,
+) -> Result<Json<Vec<LimitEntry>>, Fault> {
+    let found = api.stores.cache.rate_limits(limit(wanted.limit)?).await?;
+    let entries = found.into_iter().map(|key| LimitEntry {
+        identifier: key
+            .name
+            .splitn(4, ':')
+            .last()
+            .unwrap_or_default()
+            .to_owned(),
+        count: key.members.unwrap_or(0),
+        ttl: key.ttl,
+        key: key.name,
+    });
+    Ok(Json(entries.collect()))
+}
+
+/// A session.
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionView {
+    session_id: String,
+    user_id: String,
+    created_at: String,
+    last_activity: String,
+    /// Seconds that it has left.
+    ttl: u64,
+    /// What the caller keeps in it.
+    data: Map<String, Value>,
+}
+
+impl From<crate::store::cache::Session> for SessionView {
+    fn from(session: crate::store::cache::Session) -> Self {
+        Self {
+            session_id: session.id,
+            user_id: session.user_id,
+            created_at: session.created_at,
+            last_activity: session.last_activity,
+            ttl: session.ttl,
+            data: session.data,
+        }
+    }
+}
+
+/// A session
+#[utoipa::path(get, path = "/redis/session/{session_id}", tag = "cache",
+    params(("session_id" = String, Path)),
+    responses((status = 200, body = SessionView), (status = "default", body = ErrorBody)))]
+async fn session(State(api): State<Api>, At(id): At<String>) -> Result<Json<SessionView>, Fault> {
+    let found = api.stores.cache.session(&id).await?;
+    let found = found.ok_or_else(|| StoreError::not_found("session", "of this token"))?;
+    Ok(Json(found.into()))
+}
+
+/// A session to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SessionBody {
+    /// Its token: long and random.
+    #[schema(min_length = 16, max_length = 512)]
+    session_id: String,
+    #[schema(min_length = 1, max_length = 512)]
+    user_id: String,
+    /// What to keep in it.
+    #[serde(default)]
+    data: Map<String, Value>,
+    /// Seconds; 900 where it is absent.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    ttl: Option<u32>,
+}
+
+fn life(ttl: Option<u32>) -> Result<Duration, Fault> {
+    match ttl {
+        Some(0 | 2_592_001..) => Err(Fault::invalid("ttl", "range", "1 s to 30 days")),
+        ttl => Ok(seconds(ttl, SESSION_TTL)),
+    }
+}
+
+/// Make a session
+#[utoipa::path(post, path = "/redis/session", tag = "cache", request_body = SessionBody,
+    responses((status = 201, body = SessionView), (status = "default", body = ErrorBody)))]
+async fn create_session(
+    State(api): State<Api>,
+    Sent(wanted): Sent<SessionBody>,
+) -> Result<(StatusCode, Json<SessionView>), Fault> {
+    if wanted.session_id.len() < 16 {
+        return Err(Fault::invalid(
+            "session_id",
+            "minLength",
+            "16 bytes at least, or it is guessed",
+        ));
+    }
+    let ttl = life(wanted.ttl)?;
+    let made = api
+        .stores
+        .cache
+        .create_session(&wanted.session_id, &wanted.user_id, wanted.data, ttl)
+        .await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// What to do with a session.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TouchBody {
+    /// Lets it live so many seconds from now on; without it the use alone is noted.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    ttl: Option<u32>,
+}
+
+/// Note a use of a session, and extend it
+#[utoipa::path(patch, path = "/redis/session/{session_id}", tag = "cache", request_body = TouchBody,
+    params(("session_id" = String, Path)),
+    responses((status = 200, body = SessionView), (status = "default", body = ErrorBody)))]
+async fn change_session(
+    State(api): State<Api>,
+    At(id): At<String>,
+    Sent(wanted): Sent<TouchBody>,
+) -> Result<Json<SessionView>, Fault> {
+    let gone = || Fault::from(StoreError::not_found("session", "of this token"));
+    if wanted.ttl.is_some() {
+        let ttl = life(wanted.ttl)?;
+        if !api.stores.cache.extend_session(&id, ttl).await? {
+            return Err(gone());
+        }
+    }
+    if !api.stores.cache.touch_session(&id).await? {
+        return Err(gone());
+    }
+    let found = api.stores.cache.session(&id).await?.ok_or_else(gone)?;
+    Ok(Json(found.into()))
+}
+
+/// End a session
+#[utoipa::path(delete, path = "/redis/session/{session_id}", tag = "cache",
+    params(("session_id" = String, Path)),
+    responses((status = 204), (status = "default", body = ErrorBody)))]
+async fn delete_session(State(api): State<Api>, At(id): At<String>) -> Result<StatusCode, Fault> {
+    if api.stores.cache.delete_session(&id).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(StoreError::not_found("session", "of this token").into())
+}
+
+/// A call to ask for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LimitBody {
+    /// `user`, `ip`, `endpoint` and so on.
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
+    kind: String,
+    /// Who calls.
+    #[schema(min_length = 1, max_length = 512)]
+    identifier: String,
+    /// Calls within the window.
+    #[serde(default = "hundred_calls")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    limit: u32,
+    /// Seconds.
+    #[serde(default = "a_minute")]
+    #[schema(minimum = 1, maximum = 86_400)]
+    window: u32,
+    /// Only looks, and counts nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Turns calls down while the cache cannot be asked: for logins.
+    #[serde(default)]
+    fail_closed: bool,
+}
+
+const fn hundred_calls() -> u32 {
+    100
+}
+
+const fn a_minute() -> u32 {
+    60
+}
+
+/// What comes of a call.
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitAnswer {
+    allowed: bool,
+    limit: u64,
+    remaining: u64,
+    current_count: u64,
+    /// Milliseconds until a call that is turned down would be let in.
+    retry_after_ms: u64,
+}
+
+/// Ask for one call within a rate limit
+#[utoipa::path(post, path = "/redis/rate-limit", tag = "cache", request_body = LimitBody,
+    responses((status = 200, body = LimitAnswer), (status = "default", body = ErrorBody)))]
+async fn check_limit(
+    State(api): State<Api>,
+    Sent(wanted): Sent<LimitBody>,
+) -> Result<Json<LimitAnswer>, Fault> {
+    let on_fault = if wanted.fail_closed {
+        OnFault::Closed
+    } else {
+        OnFault::Open
+    };
+    let verdict = api
+        .stores
+        .cache
+        .rate_limit(
+            &wanted.kind,
+            &wanted.identifier,
+            wanted.limit.into(),
+            Duration::from_secs(wanted.window.into()),
+            !wanted.dry_run,
+            on_fault,
+        )
+        .await?;
+    Ok(Json(LimitAnswer {
+        allowed: verdict.allowed,
+        limit: verdict.limit,
+        remaining: verdict.remaining,
+        current_count: verdict.count,
+        retry_after_ms: u64::try_from(verdict.retry_after.as_millis()).unwrap_or(u64::MAX),
+    }))
+}

@@ -1,0 +1,288 @@
+//! What every request goes through: an id, a limit in time, who it is, how often, what they may.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::Api;
+use super::fault::{Fault, code};
+use super::keys::{ApiRole, Principal};
+
+/// Longest that a request takes, its body included. Long work is a job.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Name of the page's cookie.
+pub(super) const COOKIE: &str = "lucid_session";
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum Peer {
+    /// The socket, whose mode lets only root and its group in.
+    Local {
+        /// User at the other end.
+        uid: u32,
+    },
+    /// The network.
+    Remote(IpAddr),
+}
+
+/// Gives each request an id, bounds it in time, and puts failures into words.
+pub(super) async fn identify(request: Request, next: Next) -> Response {
+    let id = id();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", LUCID_REQUEST = %id);
+    let began = Instant::now();
+    let answered = tokio::time::timeout(LIMIT, next.run(request).instrument(span.clone()));
+    let mut response = answered.await.unwrap_or_else(|_| {
+        Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            code::SLOW,
+            format!("not done within {} s", LIMIT.as_secs()),
+        )
+        .into_response()
+    });
+    if let Some(fault) = response.extensions_mut().remove::<Fault>() {
+        let _in = span.enter();
+        if fault.status.is_server_error() {
+            tracing::warn!(
+                "{method} {path}: {}: {} ({})",
+                fault.status.as_u16(),
+                fault.message,
+                fault.code
+            );
+        } else {
+            tracing::debug!(
+                "{method} {path}: {}: {}",
+                fault.status.as_u16(),
+                fault.message
+            );
+        }
+        response = fault.respond(&id);
+    }
+    tracing::trace!(
+        "{method} {path}: {} in {:?}",
+        response.status(),
+        began.elapsed()
+    );
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn id() -> String {
+    mongodb::bson::Uuid::new().to_string()
+}
+
+/// What is shown as a proof: a key or a token, in one of three places.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
+        .map(|(_, value)| value.trim());
+    let key = || {
+        headers
+            .get("x-api-key")
+            .and_then(|value| value.to_str().ok())
+    };
+    bearer.or_else(key).or_else(|| cookie(headers))
+}
+
+/// The page's token.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get(header::COOKIE)?.to_str().ok()?;
+    all.split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value)
+}
+
+/// A browser sends the cookie whoever asks it to: changes must come from the page itself.
+fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
+    if method.is_safe()
+        || headers.contains_key(header::AUTHORIZATION)
+        || headers.contains_key("x-api-key")
+    {
+        return false;
+    }
+    let site = headers
+        .get("sec-fetch-site")
+        .and_then(|value| value.to_str().ok());
+    if let Some(site) = site {
+        return site != "same-origin" && site != "none";
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
+    origin.map(|(_, host)| host) != text(header::HOST)
+}
+
+fn stranger(message: &str) -> Fault {
+    Fault::new(StatusCode::UNAUTHORIZED, code::STRANGER, message)
+}
+
+/// Finds out who asks; strangers go on as strangers.
+pub(super) async fn authenticate(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let from = match peer {
+        Some(Peer::Local { uid }) => {
+            let principal = Principal {
+                name: format!("uid {uid}"),
+                role: ApiRole::Admin,
+            };
+            request.extensions_mut().insert(principal);
+            return next.run(request).await;
+        }
+        Some(Peer::Remote(ip)) => ip.to_string(),
+        None => String::new(),
+    };
+    let headers = request.headers();
+    let Some(proof) = shown(headers) else {
+        return next.run(request).await;
+    };
+    let now = Instant::now();
+    if let Err(wait) = api.guesses.look(&from, now) {
+        let mut fault = Fault::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            code::GUESSING,
+            "too many wrong keys came from this address; wait",
+        );
+        fault.retry_after = Some(wait.as_secs() + 1);
+        return fault.into_response();
+    }
+    match api.keys.recognise(proof) {
+        Some(_) if cookie(headers) == Some(proof) && is_foreign(request.method(), headers) => {
+            stranger("this comes from another page").into_response()
+        }
+        Some(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        None => {
+            let _ = api.guesses.take(&from, now);
+            stranger("this key or token is not known, or its time is over").into_response()
+        }
+    }
+}
+
+/// Lets those in who may, as often as they may.
+async fn admit(api: &Api, wanted: ApiRole, request: Request, next: Next) -> Response {
+    let Some(principal) = request.extensions().get::<Principal>().cloned() else {
+        return stranger(
+            "who asks? Send Authorization: Bearer KEY or X-API-Key: KEY; `lucid api key create` makes one",
+        )
+        .into_response();
+    };
+    if principal.role < wanted {
+        return Fault::new(
+            StatusCode::FORBIDDEN,
+            code::ROLE,
+            format!(
+                "this needs the role {}; {} is {}",
+                wanted.name(),
+                principal.name,
+                principal.role.name()
+            ),
+        )
+        .into_response();
+    }
+    let is_local = matches!(request.extensions().get::<Peer>(), Some(Peer::Local { .. }));
+    if !is_local {
+        let is_backup = !request.method().is_safe() && request.uri().path().contains("/backup");
+        let buckets = if is_backup {
+            &api.backups
+        } else {
+            &api.requests
+        };
+        if let Err(wait) = buckets.take(&principal.name, Instant::now()) {
+            let mut fault = Fault::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                code::RATE,
+                "too many requests of this key; wait, or raise the limits of [api] in lucid.toml",
+            );
+            fault.retry_after = Some(wait.as_secs() + 1);
+            return fault.into_response();
+        }
+    }
+    next.run(request).await
+}
+
+pub(super) async fn reader(State(api): State<Api>, request: Request, next: Next) -> Response {
+    admit(&api, ApiRole::Reader, request, next).await
+}
+
+pub(super) async fn writer(State(api): State<Api>, request: Request, next: Next) -> Response {
+    admit(&api, ApiRole::Writer, request, next).await
+}
+
+pub(super) async fn admin(State(api): State<Api>, request: Request, next: Next) -> Response {
+    admit(&api, ApiRole::Admin, request, next).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| {
+                let name = axum::http::HeaderName::from_static(name);
+                (name, HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_proof_is_found_where_clients_put_it() {
+        assert_eq!(
+            shown(&headers(&[("authorization", "Bearer abc")])),
+            Some("abc")
+        );
+        assert_eq!(
+            shown(&headers(&[("authorization", "bearer abc")])),
+            Some("abc")
+        );
+        assert_eq!(shown(&headers(&[("authorization", "Basic abc")])), None);
+        assert_eq!(shown(&headers(&[("x-api-key", "k")])), Some("k"));
+        let cookies = headers(&[("cookie", "a=b; lucid_session=t.s; c=d")]);
+        assert_eq!(shown(&cookies), Some("t.s"));
+    }
+
+    #[test]
+    fn another_page_cannot_use_the_cookie_to_change_something() {
+        let foreign =
+            |method: Method, pairs: &[(&'static str, &str)]| is_foreign(&method, &headers(pairs));
+        let other = [("host", "box:8088"), ("origin", "http://evil.example")];
+        assert!(foreign(Method::POST, &other));
+        assert!(!foreign(Method::GET, &other));
+        assert!(!foreign(
+            Method::POST,
+            &[("host", "box:8088"), ("origin", "http://box:8088")]
+        ));
+        assert!(foreign(Method::POST, &[("sec-fetch-site", "cross-site")]));
+        assert!(!foreign(Method::POST, &[("sec-fetch-site", "same-origin")]));
+        assert!(foreign(Method::POST, &[("host", "box:8088")]));
+        assert!(!foreign(Method::POST, &[("x-api-key", "k")]));
+    }
+}

@@ -1,0 +1,8 @@
+//! Doors for HTTP over the network: connections with TLS or without, and the certificate that they
+//! show.
+
+mod certificate;
+mod listener;
+
+pub use certificate::{CertificateError, TlsOptions, server_config};
+pub use listener::{Listener, Stream};
