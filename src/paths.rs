@@ -158,4 +158,9 @@ impl Paths {
     pub fn data(&self) -> PathBuf {
         self.root.join("data")
     }
+
+    /// How far the search indices follow the documents.
+    pub fn search_feed(&self) -> PathBuf {
+        self.data().join(".search-feed.json")
+    }
 }

@@ -259,7 +259,10 @@ fn links_between_documents_lead_somewhere() {
         path("image/README.md"),
     ];
     for entry in std::fs::read_dir(path("docs")).unwrap() {
-        documents.push(entry.unwrap().path());
+        let document = entry.unwrap().path();
+        if document.extension().is_some_and(|kind| kind == "md") {
+            documents.push(document);
+        }
     }
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();

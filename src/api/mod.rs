@@ -5,6 +5,7 @@
 
 mod backups;
 mod client;
+mod feed;
 pub mod public;
 mod volumes;
 

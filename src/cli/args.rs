@@ -92,6 +92,11 @@ pub(super) enum Command {
     },
     /// Print the description of the HTTP API (OpenAPI, JSON)
     Openapi,
+    /// The search indices of the platform
+    Search {
+        #[command(subcommand)]
+        command: SearchCommand,
+    },
     /// The data pool and its volumes
     Volume {
         #[command(subcommand)]
@@ -221,6 +226,15 @@ pub(super) enum ConfigCommand {
     Take {
         /// File, such as lucid.toml on the firmware partition
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum SearchCommand {
+    /// Put every document into the indices of its kind anew, and take out what is none any more
+    Reindex {
+        /// `sessions`, `blocks`, `transactions`, `manifests`, `audit-logs` or `users`; all without one
+        entity: Option<String>,
     },
 }
 

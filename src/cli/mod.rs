@@ -11,6 +11,7 @@ mod output;
 mod panel;
 mod pool;
 mod schema;
+mod search;
 mod search_node;
 mod status;
 mod supervise;
@@ -77,6 +78,8 @@ enum CliError {
     Schema(#[from] crate::schema::search::SchemaError),
     #[error(transparent)]
     Documents(#[from] crate::schema::documents::SchemaError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Keys(#[from] crate::api::public::KeysError),
     #[error(transparent)]
@@ -185,6 +188,9 @@ fn run(args: Args) -> Result<Done, CliError> {
         }
         Command::Api { command } => api::run(&paths, &command, &mut out),
         Command::Openapi => api::openapi(&mut out),
+        Command::Search { command } => {
+            search::run(&paths, args.config.as_deref(), &command, &mut out)
+        }
         Command::Volume {
             command: VolumeCommand::Local(command),
         } => match command {

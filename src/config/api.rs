@@ -35,6 +35,8 @@ pub struct Api {
     pub burst: u32,
     /// Backups and restores that one client may begin in a minute; 0 for no limit.
     pub backups_per_minute: u32,
+    /// Whether the search indices follow the documents.
+    pub feed: bool,
 }
 
 impl Default for Api {
@@ -50,6 +52,7 @@ impl Default for Api {
             requests_per_minute: 500,
             burst: 1000,
             backups_per_minute: 10,
+            feed: true,
         }
     }
 }

@@ -65,6 +65,7 @@ impl StatusHub {
                 pattern: "none".to_owned(),
                 ..Panel::default()
             },
+            feed: None,
             work: Vec::new(),
             background_paused: None,
             alerts: Vec::new(),

@@ -289,6 +289,19 @@ pub struct Alert {
     pub since: String,
 }
 
+/// How the search indices follow the documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
+    /// `following`, `rebuilding` or `waiting`.
+    pub state: String,
+    /// Seconds between the last change and its arrival in the indices.
+    pub lag_seconds: Option<f64>,
+    /// Changes since the supervisor was started.
+    pub changes: u64,
+    /// Why it waits.
+    pub error: Option<String>,
+}
+
 /// The snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -312,6 +325,9 @@ pub struct Status {
     pub backup: Backup,
     /// Panel.
     pub panel: Panel,
+    /// How the search indices follow the documents; absent where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<Feed>,
     /// What runs and must not be cut off, oldest first.
     #[serde(default)]
     pub work: Vec<Work>,

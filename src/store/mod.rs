@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod documents;
 mod error;
+pub mod feed;
 pub mod search;
 
 use std::sync::Arc;

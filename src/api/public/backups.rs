@@ -78,7 +78,7 @@ impl From<Job> for JobView {
 /// Which repository.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateBody {
+struct BackupCreateBody {
     /// Its name in lucid.toml; all of them where it is absent.
     #[serde(default)]
     repository: Option<String>,
@@ -109,9 +109,9 @@ type Answer = Result<(StatusCode, Json<Begun>), Fault>;
 /// Begin a backup of the whole appliance
 ///
 /// Every datastore, every volume, configuration and passwords; it is checked before it counts.
-#[utoipa::path(post, path = "/backup/create", tag = "backups", request_body = CreateBody,
+#[utoipa::path(post, path = "/backup/create", tag = "backups", request_body = BackupCreateBody,
     responses((status = 202, body = Begun), (status = "default", body = ErrorBody)))]
-async fn create(State(api): State<Api>, Sent(wanted): Sent<CreateBody>) -> Answer {
+async fn create(State(api): State<Api>, Sent(wanted): Sent<BackupCreateBody>) -> Answer {
     let job = api
         .handle
         .create_backup(wanted.repository.as_deref())
@@ -246,9 +246,9 @@ async fn schedule(State(api): State<Api>) -> Json<ScheduleView> {
 }
 
 /// Read the whole repository back
-#[utoipa::path(post, path = "/backups/verify", tag = "backups", request_body = CreateBody,
+#[utoipa::path(post, path = "/backups/verify", tag = "backups", request_body = BackupCreateBody,
     responses((status = 202, body = Begun), (status = "default", body = ErrorBody)))]
-async fn verify(State(api): State<Api>, Sent(wanted): Sent<CreateBody>) -> Answer {
+async fn verify(State(api): State<Api>, Sent(wanted): Sent<BackupCreateBody>) -> Answer {
     let job = api
         .handle
         .verify_backups(wanted.repository.as_deref())

@@ -108,7 +108,7 @@ async fn show(State(api): State<Api>, At(name): At<String>) -> Result<Json<Colle
 /// A collection to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateBody {
+struct CollectionCreateBody {
     #[schema(pattern = "^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
     name: String,
     /// Keeps the newest documents alone, within `size`.
@@ -126,15 +126,15 @@ struct CreateBody {
 
 /// What was done to a collection.
 #[derive(Debug, Serialize, ToSchema)]
-struct DoneView {
+struct CollectionDoneView {
     success: bool,
     message: String,
     collection: String,
     timestamp: String,
 }
 
-fn done(collection: String, message: impl Into<String>) -> DoneView {
-    DoneView {
+fn done(collection: String, message: impl Into<String>) -> CollectionDoneView {
+    CollectionDoneView {
         success: true,
         message: message.into(),
         collection,
@@ -145,12 +145,12 @@ fn done(collection: String, message: impl Into<String>) -> DoneView {
 /// Make a collection
 ///
 /// One of the platform's gets its validator and its indexes.
-#[utoipa::path(post, path = "/collections", tag = "collections", request_body = CreateBody,
-    responses((status = 201, body = DoneView), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, path = "/collections", tag = "collections", request_body = CollectionCreateBody,
+    responses((status = 201, body = CollectionDoneView), (status = "default", body = ErrorBody)))]
 async fn create(
     State(api): State<Api>,
-    Sent(wanted): Sent<CreateBody>,
-) -> Result<(StatusCode, Json<DoneView>), Fault> {
+    Sent(wanted): Sent<CollectionCreateBody>,
+) -> Result<(StatusCode, Json<CollectionDoneView>), Fault> {
     let size = match (wanted.capped, wanted.size) {
         (true, None) => {
             return Err(Fault::invalid(
@@ -187,12 +187,12 @@ async fn create(
 /// Remove a collection and everything in it
 #[utoipa::path(delete, path = "/collections/{collection_name}", tag = "collections",
     params(("collection_name" = String, Path), Confirm),
-    responses((status = 200, body = DoneView), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = CollectionDoneView), (status = "default", body = ErrorBody)))]
 async fn remove(
     State(api): State<Api>,
     At(name): At<String>,
     Asked(sure): Asked<Confirm>,
-) -> Result<Json<DoneView>, Fault> {
+) -> Result<Json<CollectionDoneView>, Fault> {
     if !sure.confirm {
         return Err(Fault::unconfirmed(
             "removes a collection and everything in it",
@@ -219,11 +219,11 @@ struct RenameBody {
 
 /// Give a collection another name
 #[utoipa::path(post, path = "/collections/rename", tag = "collections", request_body = RenameBody,
-    responses((status = 200, body = DoneView), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = CollectionDoneView), (status = "default", body = ErrorBody)))]
 async fn rename(
     State(api): State<Api>,
     Sent(wanted): Sent<RenameBody>,
-) -> Result<Json<DoneView>, Fault> {
+) -> Result<Json<CollectionDoneView>, Fault> {
     if wanted.drop_target && !wanted.confirm {
         return Err(Fault::unconfirmed("may replace another collection"));
     }

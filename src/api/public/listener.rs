@@ -18,6 +18,8 @@ use crate::config::{Config, SearchTls};
 use crate::listen::{CertificateError, Listener, TlsOptions, server_config};
 use crate::panel::PanelHandle;
 use crate::paths::Paths;
+use crate::status::StatusHub;
+use crate::store::Stores;
 use crate::supervisor::Handle;
 
 /// What whoever comes in the clear is told where there is TLS.
@@ -68,6 +70,10 @@ async fn peer(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: 
 pub struct Served {
     router: Router,
     doors: Vec<Listener>,
+    paths: Paths,
+    config: Config,
+    stores: Stores,
+    hub: StatusHub,
 }
 
 impl Served {
@@ -81,11 +87,17 @@ impl Served {
         handle: Handle,
         panel: PanelHandle,
     ) -> Result<Self, ServeError> {
+        let hub = handle.hub().clone();
         let api = Api::new(paths, config, handle, panel)?;
+        let stores = api.stores.clone();
         let router = router(api, &config.api).layer(middleware::from_fn(peer));
         let mut served = Self {
             router,
             doors: Vec::new(),
+            paths: paths.clone(),
+            config: config.clone(),
+            stores,
+            hub,
         };
         let settings = &config.api;
         if !settings.enabled {
@@ -122,9 +134,14 @@ impl Served {
     }
 }
 
-/// Serves the network until dropped.
+/// Serves the network, and has the search indices follow, until dropped.
 pub async fn serve(served: Served) {
     let mut tasks = tokio::task::JoinSet::new();
+    let (paths, config, stores, hub) = (served.paths, served.config, served.stores, served.hub);
+    tasks.spawn(async move {
+        crate::api::feed::run(&paths, &config, stores, hub).await;
+        Ok(())
+    });
     let router = Arc::new(served.router);
     for door in served.doors {
         let service = (*router)

@@ -416,7 +416,7 @@ async fn suggest(
 
 /// An index.
 #[derive(Debug, Serialize, ToSchema)]
-struct IndexView {
+struct SearchIndexView {
     name: String,
     /// `green`, `yellow` or `red`.
     health: String,
@@ -426,10 +426,10 @@ struct IndexView {
 
 /// Indices of the platform
 #[utoipa::path(get, path = "/search/indices", tag = "search",
-    responses((status = 200, body = Vec<IndexView>), (status = "default", body = ErrorBody)))]
-async fn indices(State(api): State<Api>) -> Result<Json<Vec<IndexView>>, Fault> {
+    responses((status = 200, body = Vec<SearchIndexView>), (status = "default", body = ErrorBody)))]
+async fn indices(State(api): State<Api>) -> Result<Json<Vec<SearchIndexView>>, Fault> {
     let found = api.stores.search.indices().await?;
-    let views = found.into_iter().map(|index| IndexView {
+    let views = found.into_iter().map(|index| SearchIndexView {
         name: index.name,
         health: index.health,
         doc_count: index.documents,

@@ -190,9 +190,9 @@ async fn health(State(api): State<Api>, At(name): At<String>) -> Result<Json<Vol
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Span {
-    /// 1 to 30.
+    /// 1 to 5.
     #[serde(default = "a_second")]
-    #[param(minimum = 1, maximum = 30)]
+    #[param(minimum = 1, maximum = 5)]
     seconds: u8,
 }
 
@@ -218,11 +218,11 @@ async fn performance(
     At(name): At<String>,
     Asked(span): Asked<Span>,
 ) -> Result<Json<PerformanceView>, Fault> {
-    if !(1..=30).contains(&span.seconds) {
+    if !(1..=5).contains(&span.seconds) {
         return Err(Fault::invalid(
             "seconds",
             "range",
-            format!("1 to 30; found {}", span.seconds),
+            format!("1 to 5; found {}", span.seconds),
         ));
     }
     let time = Duration::from_secs(span.seconds.into());
@@ -241,8 +241,8 @@ async fn performance(
 /// A volume to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateBody {
-    #[schema(pattern = "^[a-z][a-z0-9-]{0,31}$")]
+struct VolumeCreateBody {
+    #[schema(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
     name: String,
     /// Such as `10G` or `100M`.
     #[schema(pattern = "^[0-9]+[KMGT]?$")]
@@ -253,7 +253,7 @@ struct CreateBody {
 
 /// What was done to a volume.
 #[derive(Debug, Serialize, ToSchema)]
-struct DoneView {
+struct VolumeDoneView {
     success: bool,
     message: String,
     volume: VolumeView,
@@ -266,8 +266,8 @@ fn size(text: &str) -> Result<u64, Fault> {
         .map_err(|error| Fault::invalid("size", "pattern", error.to_string()))
 }
 
-fn done(message: &str, volume: Info) -> DoneView {
-    DoneView {
+fn done(message: &str, volume: Info) -> VolumeDoneView {
+    VolumeDoneView {
         success: true,
         message: message.to_owned(),
         volume: volume.into(),
@@ -276,12 +276,12 @@ fn done(message: &str, volume: Info) -> DoneView {
 }
 
 /// Make a volume
-#[utoipa::path(post, path = "/volumes", tag = "volumes", request_body = CreateBody,
-    responses((status = 201, body = DoneView), (status = "default", body = ErrorBody)))]
+#[utoipa::path(post, path = "/volumes", tag = "volumes", request_body = VolumeCreateBody,
+    responses((status = 201, body = VolumeDoneView), (status = "default", body = ErrorBody)))]
 async fn create(
     State(api): State<Api>,
-    Sent(wanted): Sent<CreateBody>,
-) -> Result<(StatusCode, Json<DoneView>), Fault> {
+    Sent(wanted): Sent<VolumeCreateBody>,
+) -> Result<(StatusCode, Json<VolumeDoneView>), Fault> {
     let name = named(&wanted.name)?;
     let kind: Kind = wanted.volume_type.parse().map_err(CommandError::Invalid)?;
     let size = size(&wanted.size)?;
@@ -341,11 +341,11 @@ struct ResizeBody {
 
 /// Give a volume another size
 #[utoipa::path(post, path = "/volumes/resize", tag = "volumes", request_body = ResizeBody,
-    responses((status = 200, body = DoneView), (status = "default", body = ErrorBody)))]
+    responses((status = 200, body = VolumeDoneView), (status = "default", body = ErrorBody)))]
 async fn resize(
     State(api): State<Api>,
     Sent(wanted): Sent<ResizeBody>,
-) -> Result<Json<DoneView>, Fault> {
+) -> Result<Json<VolumeDoneView>, Fault> {
     let name = named(&wanted.name)?;
     let size = size(&wanted.new_size)?;
     let resized = api

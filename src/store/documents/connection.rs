@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
+use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
 use mongodb::{Client, Database};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -150,7 +150,6 @@ impl Connection {
         options.retry_reads = Some(true);
         options.retry_writes = Some(true);
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).build());
-        options.read_concern = Some(ReadConcern::local());
         let client = Client::with_options(options).map_err(down)?;
         *open = Some((uri, client.clone()));
         Ok(client)

@@ -1,6 +1,7 @@
 //! Documents: the collections of the platform over the MongoDB protocol.
 
 mod admin;
+mod changes;
 mod connection;
 mod filter;
 mod pipeline;
@@ -15,6 +16,7 @@ use crate::schema::documents as schema;
 use connection::Connection;
 
 pub use admin::{Counts, Created, Found, IndexInfo, NewIndex};
+pub(super) use changes::changes_failed;
 pub use read::Query;
 pub use retention::Expired;
 pub use write::{Changed, Update};

@@ -10,7 +10,7 @@ use client::Client;
 
 pub use query::{ENTITIES, Range, Text, Wanted};
 pub use read::{AGGREGATIONS, Health, Hits, IndexInfo};
-pub use write::Bulk;
+pub use write::{Action, Bulk, Places};
 
 /// The service.
 #[derive(Debug)]

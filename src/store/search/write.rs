@@ -1,5 +1,6 @@
 //! Putting documents into indices, and taking them out.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use reqwest::Method;
@@ -18,6 +19,40 @@ pub struct Bulk {
     pub failed: Vec<(String, String)>,
 }
 
+/// One step of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Puts a document in, in the place of one that has the id.
+    Put {
+        /// Index or alias.
+        index: String,
+        /// Its id.
+        id: String,
+        /// The document.
+        document: Map<String, Value>,
+    },
+    /// Takes a document out.
+    Remove {
+        /// Its index.
+        index: String,
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Where documents are: index by id, a page of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Places {
+    /// Ids with their indices.
+    pub hits: Vec<(String, String)>,
+    /// By which the next page is asked for; absent at the end.
+    pub after: Option<String>,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 impl Search {
     /// Puts documents in under their ids, in the place of those that are there; answers what became of
     /// each. They are found after the index's next refresh.
@@ -29,31 +64,145 @@ impl Search {
         index: &str,
         documents: &[(String, Map<String, Value>)],
     ) -> Result<Bulk, StoreError> {
-        index_name(index)?;
-        if documents.is_empty() {
+        let actions = documents.iter().map(|(id, document)| Action::Put {
+            index: index.to_owned(),
+            id: id.clone(),
+            document: document.clone(),
+        });
+        self.bulk(&actions.collect::<Vec<_>>()).await
+    }
+
+    /// Does several steps in their order; answers what became of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] where nothing is known of any.
+    pub async fn bulk(&self, actions: &[Action]) -> Result<Bulk, StoreError> {
+        if actions.is_empty() {
             return Ok(Bulk::default());
         }
         let mut lines = String::new();
-        for (id, document) in documents {
-            let action = json!({ "index": { "_index": index, "_id": id } });
-            let _ = writeln!(lines, "{action}\n{}", Value::Object(document.clone()));
+        for action in actions {
+            match action {
+                Action::Put {
+                    index,
+                    id,
+                    document,
+                } => {
+                    index_name(index)?;
+                    let head = json!({ "index": { "_index": index, "_id": id } });
+                    let _ = writeln!(lines, "{head}\n{}", Value::Object(document.clone()));
+                }
+                Action::Remove { index, id } => {
+                    index_name(index)?;
+                    let head = json!({ "delete": { "_index": index, "_id": id } });
+                    let _ = writeln!(lines, "{head}");
+                }
+            }
         }
         let answer = self
             .client
-            .ask(Method::POST, "_bulk", Body::Lines(lines), ("index", index))
+            .ask(
+                Method::POST,
+                "_bulk",
+                Body::Lines(lines),
+                ("index", "of a batch"),
+            )
             .await?;
         let mut bulk = Bulk::default();
         for item in answer["items"].as_array().into_iter().flatten() {
-            let item = &item["index"];
-            if item["status"].as_u64().is_some_and(|status| status < 300) {
+            let (item, is_put) = match item.get("index") {
+                Some(item) => (item, true),
+                None => (&item["delete"], false),
+            };
+            let status = item["status"].as_u64().unwrap_or(0);
+            // What is gone already needs no removal.
+            if status < 300 || (!is_put && status == 404) {
                 bulk.done += 1;
             } else {
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 bulk.failed
                     .push((text(&item["_id"]), text(&item["error"]["reason"])));
             }
         }
         Ok(bulk)
+    }
+
+    /// In which indices behind an alias documents are.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn places(
+        &self,
+        alias: &str,
+        ids: &[&str],
+    ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        index_name(alias)?;
+        let body = json!({
+            "query": { "ids": { "values": ids } }, "size": ids.len() * 2, "_source": false,
+        });
+        let path = format!("{}/_search?ignore_unavailable=true", part(alias));
+        let answer = self
+            .client
+            .ask(Method::POST, &path, Body::Json(&body), ("index", alias))
+            .await?;
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for hit in answer["hits"]["hits"].as_array().into_iter().flatten() {
+            found
+                .entry(text(&hit["_id"]))
+                .or_default()
+                .push(text(&hit["_index"]));
+        }
+        Ok(found)
+    }
+
+    /// Documents behind an alias as they are now, page by page.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn page(
+        &self,
+        alias: &str,
+        size: u64,
+        after: Option<&str>,
+    ) -> Result<Places, StoreError> {
+        index_name(alias)?;
+        let what = ("index", alias);
+        let answer = if let Some(scroll) = after {
+            let body = json!({ "scroll": "5m", "scroll_id": scroll });
+            self.client
+                .ask(Method::POST, "_search/scroll", Body::Json(&body), what)
+                .await?
+        } else {
+            let body = json!({ "query": { "match_all": {} }, "size": size, "_source": false });
+            let path = format!("{}/_search?ignore_unavailable=true&scroll=5m", part(alias));
+            self.client
+                .ask(Method::POST, &path, Body::Json(&body), what)
+                .await?
+        };
+        let hits = answer["hits"]["hits"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let scroll = answer["_scroll_id"].as_str().map(str::to_owned);
+        if hits.is_empty()
+            && let Some(scroll) = &scroll
+        {
+            let body = json!({ "scroll_id": scroll });
+            let ended = self
+                .client
+                .ask(Method::DELETE, "_search/scroll", Body::Json(&body), what)
+                .await;
+            // It ends by itself in any case.
+            if let Err(error) = ended {
+                tracing::debug!("ending a scroll: {error}");
+            }
+        }
+        Ok(Places {
+            after: scroll.filter(|_| !hits.is_empty()),
+            hits: hits
+                .iter()
+                .map(|hit| (text(&hit["_id"]), text(&hit["_index"])))
+                .collect(),
+        })
     }
 
     /// Takes a document out. `false` where there was none.

@@ -6,7 +6,7 @@ use super::history::History;
 use crate::api::public::keys::{ApiRole, Principal};
 use crate::journal;
 use crate::status::{ApplianceState, Datastore, DatastoreState, Severity, Status, Volume};
-use crate::units::ByteSize;
+use crate::units::human_bytes;
 
 /// Lines of the journal that are shown.
 const JOURNAL: usize = 30;
@@ -36,7 +36,7 @@ fn e(text: &str) -> String {
 }
 
 fn bytes(count: u64) -> String {
-    e(&ByteSize(count).to_string())
+    e(&human_bytes(count))
 }
 
 /// How long ago, or in how long, in words.
@@ -189,6 +189,7 @@ impl View<'_> {
         );
         let lamps = &status.panel.lamps;
         let frame = status.panel.frames.first();
+        text.push_str("<span class=\"lamps\">");
         for (index, lamp) in lamps.iter().enumerate() {
             let is_lit = frame
                 .and_then(|frame| frame.levels.get(index))
@@ -203,6 +204,7 @@ impl View<'_> {
                 "<span class=\"lamp {colour}\" aria-hidden=\"true\"></span>"
             );
         }
+        text.push_str("</span>");
         let _ = write!(
             text,
             "<p>Panel: {}{}</p>",
@@ -309,7 +311,7 @@ impl View<'_> {
                 .memory_max_bytes
                 .map_or_else(String::new, |max| format!(" of {}", bytes(max)));
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let shown = |value: f64| ByteSize(value as u64).to_string();
+            let shown = |value: f64| human_bytes(value as u64);
             let _ = write!(
                 text,
                 "<dt>Memory</dt><dd>{}{of}{}</dd>",
