@@ -14,6 +14,8 @@ use crate::store::{Access, StoreError};
 
 /// It runs on this machine: either it accepts at once, or it is not there.
 const SELECTION: Duration = Duration::from_secs(2);
+/// A login takes its time on a board that is busy: its proof is slow on purpose.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Beyond what the server allows itself.
 const ANSWER: Duration = Duration::from_secs(25);
 /// Connections: a board has four cores, and each needs memory in the engine.
@@ -74,7 +76,10 @@ pub(super) fn explain(error: &Error) -> StoreError {
         | ErrorKind::Io(_)
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::Authentication { .. }
-        | ErrorKind::Shutdown => return down("it is not there, or just starting"),
+        | ErrorKind::Shutdown => {
+            tracing::debug!("the document store: {error}");
+            return down("it is not there, or just starting");
+        }
         _ => (0, error.to_string()),
     };
     match number {
@@ -144,7 +149,7 @@ impl Connection {
         let mut options = ClientOptions::parse(&uri).await.map_err(down)?;
         options.app_name = Some("lucid".to_owned());
         options.server_selection_timeout = Some(SELECTION);
-        options.connect_timeout = Some(SELECTION);
+        options.connect_timeout = Some(CONNECT);
         options.max_pool_size = Some(POOL);
         options.max_idle_time = Some(IDLE);
         options.retry_reads = Some(true);
