@@ -57,7 +57,7 @@ fn still(value: &mut Value) {
                         && !["count", "total", "ttl", "n", "doc_count"]
                             .contains(&name.as_str()) =>
                     {
-                        *value = 0.into()
+                        *value = 0.into();
                     }
                     _ => still(value),
                 }
@@ -88,9 +88,9 @@ fn the_document_shows_what_the_ten_calls_answer() {
     served
         .post("/redis/session", &json!({ "session_id": "token-0123456789", "user_id": "u-1", "data": { "device": "phone" } }))
         .is(201);
-    let began = std::time::Instant::now();
+    let waiting = std::time::Instant::now();
     while served.get("/search/sessions").is(200)["results"]["total"] == 0 {
-        assert!(began.elapsed().as_secs() < 60);
+        assert!(waiting.elapsed().as_secs() < 60);
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
     let calls = [
@@ -185,17 +185,17 @@ fn the_document_shows_what_the_ten_calls_answer() {
     served.appliance.stop();
     let file = path("docs/api.md");
     let text = std::fs::read_to_string(&file).unwrap();
-    let (begin, end) = (
+    let (from, to) = (
         text.find(MARKS.0).unwrap() + MARKS.0.len(),
         text.find(MARKS.1).unwrap(),
     );
     if std::env::var_os("LUCID_BLESS").is_some() {
-        let new = format!("{}\n{shown}{}", &text[..begin], &text[end..]);
+        let new = format!("{}\n{shown}{}", &text[..from], &text[to..]);
         std::fs::write(&file, new).unwrap();
         return;
     }
     assert_eq!(
-        text[begin..end].trim(),
+        text[from..to].trim(),
         shown.trim(),
         "LUCID_BLESS=1 renews docs/api.md"
     );

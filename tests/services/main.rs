@@ -31,7 +31,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn over(mut appliance: Appliance, roles: &[&str]) -> Self {
+    fn over(appliance: Appliance, roles: &[&str]) -> Self {
         if roles != ["cache"] {
             for role in roles.iter().filter(|role| **role != "cache") {
                 said(&appliance, &["schema", "apply", "--only", role]);

@@ -45,11 +45,11 @@ fn sessions() -> Wanted {
     }
 }
 
-fn words(words: &str, fields: &[&str]) -> Option<Text> {
-    Some(Text {
+fn words(words: &str, fields: &[&str]) -> Text {
+    Text {
         words: words.into(),
         fields: fields.iter().map(|&field| field.to_owned()).collect(),
-    })
+    }
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn words_are_found_in_texts() {
         let found = stores
             .search
             .search(&Wanted {
-                text: words("desktop number3", &[]),
+                text: Some(words("desktop number3", &[])),
                 ..sessions()
             })
             .await
@@ -77,7 +77,7 @@ fn misspelt_words_are_found_in_named_fields() {
         let found = stores
             .search
             .search(&Wanted {
-                text: words("recordng", &["name"]),
+                text: Some(words("recordng", &["name"])),
                 ..sessions()
             })
             .await
@@ -94,7 +94,7 @@ fn a_text_with_broken_syntax_is_searched_and_no_error() {
             stores
                 .search
                 .search(&Wanted {
-                    text: words(text, &[]),
+                    text: Some(words(text, &[])),
                     ..sessions()
                 })
                 .await
