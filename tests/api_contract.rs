@@ -24,7 +24,7 @@ fn schemathesis(served: &Served, key: Option<&str>) {
     let mut command = Command::new(python);
     command
         .args(["-m", "schemathesis.cli", "run", &format!("{base}/openapi.json"), "--url", &base])
-        .args(["--no-color", "--continue-on-failure", "-n", "15", "--max-time", "40"])
+        .args(["--no-color", "--continue-on-failure", "-n", "15", "--max-time", "25"])
         .args(["--suppress-health-check", "all", "--seed", "1"])
         // No answer of 5xx, and none that the description does not allow.
         .arg("--checks")
