@@ -70,6 +70,13 @@ fn browser(served: &Served, args: &[&str]) -> String {
 #[test]
 fn the_page_shows_the_appliance_without_script_and_acts_for_those_with_a_key() {
     let (mut served, _pool) = served();
+    served
+        .appliance
+        .wait("volumes", std::time::Duration::from_secs(30), |status| {
+            status["volumes"]
+                .as_array()
+                .is_some_and(|volumes| volumes.len() >= 3)
+        });
     let get = |path: &str| served.send(None, Method::GET, path, None);
     let page = get("/");
     assert_eq!(page.status, 200);

@@ -201,6 +201,7 @@ operationProfiling:
 setParameter:
   authenticationMechanisms: SCRAM-SHA-256
   diagnosticDataCollectionEnabled: false
+  transactionLifetimeLimitSeconds: 86400
 security:
   authorization: enabled
   javascriptEnabled: false

@@ -234,11 +234,11 @@ fn an_aggregation_counts_and_cannot_write_or_show_secrets() {
         };
         stores.documents.insert("users", &[user(1), user(2)]).await.unwrap();
         let stages = [fields(json!({ "$group": { "_id": "$status", "n": { "$sum": 1 }, "hashes": { "$push": "$password_hash" } } }))];
-        let found = stores.documents.aggregate("users", &stages).await.unwrap();
+        let found = stores.documents.aggregate("users", &stages, 100).await.unwrap();
         assert_eq!(found[0].get("n").and_then(Bson::as_i32), Some(2));
         assert!(found[0].get_array("hashes").unwrap().is_empty());
         let writes = [fields(json!({ "$out": "sessions" }))];
-        assert!(stores.documents.aggregate("users", &writes).await.is_err());
+        assert!(stores.documents.aggregate("users", &writes, 100).await.is_err());
     });
 }
 

@@ -245,6 +245,7 @@ fn limit(found: u16) -> Result<usize, Fault> {
     responses((status = 200, body = KeysAnswer), (status = "default", body = ErrorBody)))]
 async fn keys(
     State(api): State<Api>,
+    axum::Extension(who): axum::Extension<Principal>,
     Asked(wanted): Asked<KeysQuery>,
 ) -> Result<Json<KeysAnswer>, Fault> {
     let limit = limit(wanted.limit)?;
@@ -253,8 +254,14 @@ async fn keys(
         .cache
         .keys(&wanted.pattern, limit, wanted.cursor.as_deref())
         .await?;
+    // Names of sessions are what lets in whoever knows them; others are not told that they are there.
+    let may_see = |key: &KeyInfo| {
+        let is_secret = Key::parse(&key.name).is_ok_and(|key| key.is_secret());
+        who.role == ApiRole::Admin || !is_secret
+    };
+    let keys = page.keys.into_iter().filter(may_see);
     Ok(Json(KeysAnswer {
-        keys: page.keys.into_iter().map(KeyView::from).collect(),
+        keys: keys.map(KeyView::from).collect(),
         cursor: page.cursor,
         timestamp: now(),
     }))

@@ -1,5 +1,7 @@
 //! Collections and their indexes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,7 +15,7 @@ use utoipa_axum::routes;
 use super::Api;
 use super::documents::{Confirm, now, to_json};
 use super::extract::{Asked, At, Sent};
-use super::fault::{ErrorBody, Fault};
+use super::fault::{ErrorBody, Fault, code};
 use crate::store::StoreError;
 use crate::store::documents::{Counts, IndexInfo, NewIndex};
 
@@ -433,6 +435,9 @@ struct IndexBody {
     #[serde(default)]
     #[schema(minimum = 0)]
     expire_after_seconds: Option<i32>,
+    /// Says that it is meant, where documents expire by it.
+    #[serde(default)]
+    confirm: bool,
 }
 
 /// An index that is there now.
@@ -453,6 +458,11 @@ async fn create_index(
     Sent(wanted): Sent<IndexBody>,
 ) -> Result<(StatusCode, Json<IndexDone>), Fault> {
     let _ = wanted.background;
+    if wanted.expire_after_seconds.is_some() && !wanted.confirm {
+        return Err(Fault::unconfirmed(
+            "has documents removed whose time is over, at once",
+        ));
+    }
     if wanted
         .expire_after_seconds
         .is_some_and(|seconds| seconds < 0)
@@ -620,7 +630,16 @@ async fn reindex(
     if !sure.confirm {
         return Err(Fault::unconfirmed("makes every index anew"));
     }
-    let indexes_rebuilt = api.stores.documents.reindex(&name).await?;
+    // It goes on to its end also where nobody waits for it: half of it is a collection without indexes.
+    let (documents, of) = (Arc::clone(&api.stores.documents), name.clone());
+    let work = tokio::spawn(async move { documents.reindex(&of).await });
+    let indexes_rebuilt = work.await.map_err(|_| {
+        Fault::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            code::INTERNAL,
+            "making the indexes ended early: GET /indexes tells which are there",
+        )
+    })??;
     Ok(Json(ReindexDone {
         success: true,
         collection: name,

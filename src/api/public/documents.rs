@@ -153,7 +153,7 @@ async fn query(
         (Some(stages), None) => {
             api.stores
                 .documents
-                .aggregate(&wanted.collection, &stages)
+                .aggregate(&wanted.collection, &stages, limit)
                 .await?
         }
         (None, filter) => {

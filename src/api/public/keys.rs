@@ -2,9 +2,9 @@
 //! while.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -186,10 +186,10 @@ impl KeyFile {
         self.save(&keys)
     }
 
-    fn changed(&self) -> Option<SystemTime> {
-        std::fs::metadata(&self.0)
-            .and_then(|meta| meta.modified())
-            .ok()
+    /// Which file it is: each change is another one. Times alone are ticks of some milliseconds.
+    fn mark(&self) -> Option<Mark> {
+        let meta = std::fs::metadata(&self.0).ok()?;
+        Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
     }
 }
 
@@ -208,10 +208,13 @@ pub(super) struct Principal {
     pub(super) role: ApiRole,
 }
 
+/// Inode, length and time of a file.
+type Mark = (u64, u64, i64, i64);
+
 /// Recognises keys and tokens.
 pub(super) struct Keys {
     file: KeyFile,
-    loaded: Mutex<(Option<SystemTime>, Vec<ApiKey>)>,
+    loaded: Mutex<(Option<Mark>, Vec<ApiKey>)>,
     /// Tokens end with the process: a restart is a way to end them all.
     secret: [u8; 32],
 }
@@ -241,24 +244,29 @@ impl Keys {
         self.by_token(shown)
     }
 
-    fn by_key(&self, shown: &str) -> Option<Principal> {
-        let wanted = hash(shown);
+    /// The key with this hash, where its time is not over.
+    fn key(&self, sha256: &str) -> Option<ApiKey> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = self.file.changed();
-        if loaded.0 != changed || changed.is_none() {
+        let mark = self.file.mark();
+        if loaded.0 != mark || mark.is_none() {
             match self.file.load() {
-                Ok(keys) => *loaded = (changed, keys),
+                Ok(keys) => *loaded = (mark, keys),
                 Err(error) => tracing::error!("{error}"),
             }
         }
         // Hashes of what is shown tell nothing by the time that comparing them takes.
-        let key = loaded.1.iter().find(|key| key.sha256 == wanted)?;
+        let key = loaded.1.iter().find(|key| key.sha256 == sha256)?;
         let is_over = key.expires.as_ref().is_some_and(|time| {
             time.parse::<Timestamp>()
                 .is_ok_and(|time| time <= Timestamp::now())
         });
-        (!is_over).then(|| Principal {
-            name: key.name.clone(),
+        (!is_over).then(|| key.clone())
+    }
+
+    fn by_key(&self, shown: &str) -> Option<Principal> {
+        let key = self.key(&hash(shown))?;
+        Some(Principal {
+            name: key.name,
             role: key.role,
         })
     }
@@ -269,10 +277,13 @@ impl Keys {
         Some(mac.finalize().into_bytes().to_vec())
     }
 
-    /// A token for `who`, good for so many seconds.
-    pub(super) fn token(&self, who: &Principal, seconds: i64) -> Option<String> {
+    /// A token for whoever shows a key, good for so many seconds; none in the place of a token, which
+    /// would never end then.
+    pub(super) fn token(&self, shown: &str, role: ApiRole, seconds: i64) -> Option<String> {
+        let key = self.key(&hash(shown))?;
+        let role = role.min(key.role);
         let until = Timestamp::now().as_second().checked_add(seconds)?;
-        let text = format!("{until} {} {}", who.role.name(), who.name);
+        let text = format!("{until} {} {}", role.name(), key.sha256);
         let signature = BASE64.encode(self.sign(&text)?);
         Some(format!("{}.{signature}", BASE64.encode(text)))
     }
@@ -291,8 +302,15 @@ impl Keys {
             "admin" => ApiRole::Admin,
             _ => return None,
         };
-        let name = parts.next()?.to_owned();
-        (until > Timestamp::now().as_second()).then_some(Principal { name, role })
+        if until <= Timestamp::now().as_second() {
+            return None;
+        }
+        // With its key it ends, and it never may more than that.
+        let key = self.key(parts.next()?)?;
+        Some(Principal {
+            name: key.name,
+            role: role.min(key.role),
+        })
     }
 }
 
@@ -320,24 +338,29 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_its_time_and_cannot_be_changed() {
+    fn a_token_is_good_for_its_time_ends_with_its_key_and_cannot_be_changed() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = Keys::new(KeyFile::below(dir.path())).unwrap();
-        let who = Principal {
-            name: "page".to_owned(),
-            role: ApiRole::Writer,
-        };
-        let token = keys.token(&who, 60).unwrap();
-        assert_eq!(keys.recognise(&token), Some(who.clone()));
-        assert_eq!(keys.recognise(&keys.token(&who, -1).unwrap()), None);
+        let file = KeyFile::below(dir.path());
+        let key = file.create("page", ApiRole::Writer, None).unwrap();
+        let keys = Keys::new(file.clone()).unwrap();
+        let token = keys.token(&key, ApiRole::Admin, 60).unwrap();
+        assert_eq!(keys.recognise(&token).unwrap().role, ApiRole::Writer);
+        let less = keys.token(&key, ApiRole::Reader, 60).unwrap();
+        assert_eq!(keys.recognise(&less).unwrap().role, ApiRole::Reader);
+        let over = keys.token(&key, ApiRole::Writer, -1).unwrap();
+        assert_eq!(keys.recognise(&over), None);
+        // No token for a token: it would never end.
+        assert_eq!(keys.token(&token, ApiRole::Writer, 60), None);
         let (text, signature) = token.split_once('.').unwrap();
-        let forged = BASE64.encode(
-            String::from_utf8(BASE64.decode(text).unwrap())
-                .unwrap()
-                .replace("writer", "admin"),
-        );
+        let text = String::from_utf8(BASE64.decode(text).unwrap()).unwrap();
+        let forged = BASE64.encode(text.replace("writer", "admin"));
         assert_eq!(keys.recognise(&format!("{forged}.{signature}")), None);
-        let other = Keys::new(KeyFile::below(dir.path())).unwrap();
+        let other = Keys::new(file.clone()).unwrap();
         assert_eq!(other.recognise(&token), None);
+        file.revoke("page").unwrap();
+        assert_eq!(keys.recognise(&token), None);
+        // Another key of the same name is not the key.
+        file.create("page", ApiRole::Writer, None).unwrap();
+        assert_eq!(keys.recognise(&token), None);
     }
 }

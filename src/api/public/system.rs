@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -13,8 +13,9 @@ use super::Api;
 use super::documents::now;
 use super::extract::{At, Sent};
 use super::fault::{ErrorBody, Fault, code};
+use super::guard::proof;
 use super::keys::{ApiRole, Principal};
-use crate::status::ApplianceState;
+use crate::status::{Datastore, DatastoreState};
 use crate::store::StoreError;
 use crate::supervisor::Action;
 
@@ -60,9 +61,15 @@ async fn livez() -> Json<ProbeView> {
 #[utoipa::path(get, path = "/readyz", tag = "system", security(()),
     responses((status = 200, body = ProbeView), (status = 503, body = ProbeView), (status = "default", body = ErrorBody)))]
 async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ProbeView>) {
-    let state = api.handle.hub().snapshot().state;
-    let is_ready = matches!(state, ApplianceState::Ready | ApplianceState::Degraded);
-    let name = serde_json::to_value(state).ok();
+    let status = api.handle.hub().snapshot();
+    let serves = |store: &Datastore| {
+        matches!(
+            store.state,
+            DatastoreState::Ready | DatastoreState::Degraded
+        )
+    };
+    let is_ready = !status.datastores.is_empty() && status.datastores.iter().all(serves);
+    let name = serde_json::to_value(status.state).ok();
     let answer = ProbeView {
         status: name
             .and_then(|name| name.as_str().map(str::to_owned))
@@ -117,6 +124,7 @@ struct TokenView {
 async fn token(
     State(api): State<Api>,
     axum::Extension(who): axum::Extension<Principal>,
+    headers: HeaderMap,
     Sent(wanted): Sent<TokenBody>,
 ) -> Result<Json<TokenView>, Fault> {
     let role = wanted.role.unwrap_or(who.role);
@@ -124,17 +132,10 @@ async fn token(
         let message = format!("{} may not have more than {}", who.name, who.role.name());
         return Err(StoreError::Forbidden(message).into());
     }
-    let principal = Principal {
-        name: who.name,
-        role,
-    };
-    let made = api.keys.token(&principal, TOKEN_SECONDS);
+    let made = proof(&headers).and_then(|key| api.keys.token(key, role, TOKEN_SECONDS));
     let access_token = made.ok_or_else(|| {
-        Fault::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            code::INTERNAL,
-            "no token could be made",
-        )
+        let message = "a token is given for a key alone: not for another token, nor on the socket";
+        Fault::from(StoreError::Forbidden(message.to_owned()))
     })?;
     Ok(Json(TokenView {
         access_token,

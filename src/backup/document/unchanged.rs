@@ -54,6 +54,8 @@ impl Changed {
         match op {
             "n" => {}
             _ if OWN.contains(&db) && db != "admin" => {}
+            // What lies behind a collection of another kind.
+            _ if name.starts_with("system.") && db != "admin" => *self = Self::Anything,
             "i" | "u" | "d" => {
                 names.insert((db.to_owned(), name.to_owned()));
             }
@@ -81,7 +83,7 @@ pub(super) fn tip_of(entry: &RawDocument) -> Option<Tip> {
 impl Before {
     /// What the last backup has of this collection, where that is what the store has.
     pub(super) fn kept(&self, one: &Listed, changed: &Changed) -> Option<Collection> {
-        if one.is_view() || one.is_capped() || !changed.is_free_of(one) {
+        if one.kind != "collection" || one.is_capped() || !changed.is_free_of(one) {
             return None;
         }
         let known = self

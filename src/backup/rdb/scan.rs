@@ -328,6 +328,10 @@ impl Scan {
                     Piece::Resize { at, bytes }
                 }
                 END => Piece::End,
+                // What is not known may have no key; its length would be anything.
+                kind if !matches!(kind, 0..=5 | 9..=21 | 24 | 25) => {
+                    return Err(self.unknown(format!("a value of type {kind}")));
+                }
                 kind => {
                     let key = self.key()?;
                     self.value(kind)?;

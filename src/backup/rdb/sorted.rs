@@ -417,7 +417,7 @@ mod tests {
         // A value of a module.
         crate::fsx::write_volatile(&path, b"REDIS0011\x07\x01kvalue\xFF00000000", 0o600).unwrap();
         let error = Sorted::open(&path).unwrap_err().to_string();
-        assert_eq!(error, "a value of type 7 at byte 12");
+        assert_eq!(error, "a value of type 7 at byte 10");
         crate::fsx::write_volatile(&path, b"GARBAGE that is no such file", 0o600).unwrap();
         assert!(Sorted::open(&path).is_err());
         crate::fsx::write_volatile(&path, b"REDIS0011\x00\x01k\x3Fshort", 0o600).unwrap();

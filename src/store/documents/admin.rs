@@ -2,10 +2,13 @@
 
 use mongodb::bson::{Bson, Document, doc};
 
-use super::connection::answered;
+use super::connection::{answered, explain};
 use super::{Documents, definition};
 use crate::schema::documents::{self as schema, index_command, validator};
 use crate::store::StoreError;
+
+/// An index over everything that a board holds.
+const REINDEX: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// How much a collection or the whole database holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -422,8 +425,22 @@ impl Documents {
             command.insert("name", &index.name);
             self.command(doc! { "dropIndexes": name, "index": &index.name })
                 .await?;
-            self.command(doc! { "createIndexes": name, "indexes": [command] })
-                .await?;
+            let create = doc! { "createIndexes": name, "indexes": [command] };
+            let database = self.connection.database().await?;
+            let made = tokio::time::timeout(REINDEX, database.run_command(create)).await;
+            let cause = match made {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(explain(&error).to_string()),
+                Err(_) => Some("it takes longer than an hour".to_owned()),
+            };
+            if let Some(cause) = cause {
+                tracing::error!("index {} of {name} is gone: {cause}", index.name);
+                return Err(StoreError::Conflict(format!(
+                    "index {} of {name} is gone, and could not be made again: {cause}. `lucid schema \
+                     apply` makes those of the platform",
+                    index.name
+                )));
+            }
             count += 1;
         }
         Ok(count)

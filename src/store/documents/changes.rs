@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use mongodb::Database;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::{Cursor, Database};
+use serde_json::Value;
 
 use super::connection::{answered, explain};
 use super::{Documents, LIMIT};
 use crate::store::StoreError;
+
+/// Bytes of documents that are in memory at once, about.
+const BYTES: usize = 4 << 20;
 
 /// What a failure of a change stream means.
 pub(in crate::store) fn changes_failed(error: &mongodb::error::Error) -> StoreError {
@@ -21,26 +25,26 @@ impl Documents {
         self.connection.database().await
     }
 
-    /// Documents of a collection in the order of `_id`, after one.
-    pub(in crate::store) async fn page(
+    /// All documents of a collection.
+    pub(in crate::store) async fn walk(
         &self,
         collection: &str,
-        after: Option<&Bson>,
+    ) -> Result<Cursor<Document>, StoreError> {
+        let database = self.connection.database().await?;
+        answered(async { database.collection(collection).find(doc! {}).await }).await
+    }
+
+    /// The next ones, `size` at most; none at the end.
+    pub(in crate::store) async fn some_of(
+        &self,
+        all: &mut Cursor<Document>,
         size: usize,
     ) -> Result<Vec<Document>, StoreError> {
-        let filter = after.map_or_else(Document::new, |after| doc! { "_id": { "$gt": after } });
-        let database = self.connection.database().await?;
         answered(async {
-            let mut cursor = database
-                .collection::<Document>(collection)
-                .find(filter)
-                .sort(doc! { "_id": 1 })
-                .limit(i64::try_from(size).unwrap_or(i64::MAX))
-                .max_time(LIMIT)
-                .await?;
-            let mut found = Vec::new();
-            while cursor.advance().await? {
-                found.push(cursor.deserialize_current()?);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while found.len() < size && bytes < BYTES && all.advance().await? {
+                bytes += all.current().as_bytes().len();
+                found.push(all.deserialize_current()?);
             }
             Ok(found)
         })
@@ -55,7 +59,15 @@ impl Documents {
     ) -> Result<BTreeSet<String>, StoreError> {
         let as_bson = ids.iter().flat_map(|id| {
             let object = ObjectId::parse_str(id).ok().map(Bson::ObjectId);
-            object.into_iter().chain([Bson::from(id.as_str())])
+            // As `id_of` writes what is neither.
+            let other = id
+                .starts_with(['{', '['])
+                .then(|| serde_json::from_str::<Value>(id).ok());
+            let other = other.flatten().and_then(|other| Bson::try_from(other).ok());
+            object
+                .into_iter()
+                .chain(other)
+                .chain([Bson::from(id.as_str())])
         });
         let filter = doc! { "_id": { "$in": as_bson.collect::<Vec<_>>() } };
         let database = self.connection.database().await?;
@@ -72,7 +84,8 @@ impl Documents {
                 found.insert(match document.get("_id") {
                     Some(Bson::ObjectId(id)) => id.to_hex(),
                     Some(Bson::String(text)) => text.clone(),
-                    other => other.map_or_else(String::new, ToString::to_string),
+                    Some(other) => other.clone().into_canonical_extjson().to_string(),
+                    None => continue,
                 });
             }
             Ok(found)

@@ -49,6 +49,12 @@ fn is_secret(path: &str) -> bool {
     })
 }
 
+/// Whether a secret lies below.
+fn holds_secret(path: &str) -> bool {
+    let begin = format!("{}.", path.split('.').next().unwrap_or_default());
+    SECRETS.iter().any(|secret| secret.starts_with(&begin))
+}
+
 pub(super) fn not_secret(path: &str) -> Result<(), StoreError> {
     if is_secret(path) {
         return Err(StoreError::Forbidden(format!(
@@ -114,6 +120,17 @@ fn at(
 }
 
 fn typed(collection: &Collection, path: &str, value: &Value) -> Result<Bson, StoreError> {
+    // Whole objects are compared field by field: a secret in them would be found out.
+    let is_whole = match value {
+        Value::Object(_) => true,
+        Value::Array(values) => values.iter().any(Value::is_object),
+        _ => false,
+    };
+    if is_whole && holds_secret(path) {
+        return Err(StoreError::Forbidden(format!(
+            "{path} holds secrets: ask for fields in it, such as {path}.index"
+        )));
+    }
     let node = collection.root.at(path);
     // A text is looked for in an array of texts as well.
     let element = node.and_then(|node| node.element.as_deref());
@@ -261,6 +278,11 @@ pub(super) fn order(wanted: &[(String, i32)]) -> Result<Document, StoreError> {
     let mut made = Document::new();
     for (field, direction) in wanted {
         not_secret(field)?;
+        if holds_secret(field) && !field.contains('.') {
+            return Err(StoreError::Forbidden(format!(
+                "{field} holds secrets: nobody orders by it"
+            )));
+        }
         if field.is_empty() || field.starts_with('$') || field.contains('\0') {
             return Err(wrong(
                 "sort",
@@ -345,6 +367,17 @@ mod tests {
             assert!(of("users", &bad).is_err(), "{bad}");
         }
         assert!(of("manifests", &json!({ "chunks.0.encryption_key": "x" })).is_err());
+        let whole = json!({ "chunks": { "$gte": { "encryption_key": "m" } } });
+        assert!(of("manifests", &whole).is_err());
+        assert!(
+            of(
+                "manifests",
+                &json!({ "chunks": { "$in": [{ "index": 1 }] } })
+            )
+            .is_err()
+        );
+        assert!(of("manifests", &json!({ "chunks.0.index": 1 })).is_ok());
+        assert!(order(&[("chunks".to_owned(), 1)]).is_err());
         assert!(projection(&["password_hash".to_owned()]).is_err());
         assert!(order(&[("key_hash".to_owned(), 1)]).is_err());
         let mut deep = json!({ "status": "active" });

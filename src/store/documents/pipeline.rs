@@ -49,6 +49,7 @@ const LONGEST: usize = 20;
 pub(super) fn pipeline(
     collection: &Collection,
     wanted: &[Map<String, Value>],
+    limit: i64,
 ) -> Result<Vec<Document>, StoreError> {
     if wanted.len() > LONGEST {
         let message = format!("{LONGEST} stages at most; has {}", wanted.len());
@@ -89,7 +90,7 @@ pub(super) fn pipeline(
         .take_while(|stage| stage.contains_key("$match"))
         .count();
     made.insert(begin, doc! { "$project": hidden });
-    made.push(doc! { "$limit": MOST });
+    made.push(doc! { "$limit": limit.clamp(1, MOST) });
     Ok(made)
 }
 
@@ -120,7 +121,7 @@ mod tests {
 
     fn of(stages: &Value) -> Result<Vec<Document>, StoreError> {
         let stages: Vec<Map<String, Value>> = serde_json::from_value(stages.clone()).unwrap();
-        pipeline(named("users").unwrap(), &stages)
+        pipeline(named("users").unwrap(), &stages, MOST)
     }
 
     #[test]

@@ -24,6 +24,36 @@ pub struct Query {
     pub limit: i64,
 }
 
+/// Bytes of one answer at most: it is in memory as a whole.
+const LARGEST: usize = 8 << 20;
+
+/// Documents of one answer.
+#[derive(Default)]
+struct Gathered {
+    found: Vec<Document>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.bytes > LARGEST
+    }
+
+    fn push(&mut self, document: Document, bytes: usize) {
+        self.bytes += bytes;
+        self.found.push(document);
+    }
+
+    fn documents(self) -> Result<Vec<Document>, StoreError> {
+        if self.is_full() {
+            let message =
+                format!("the answer has more than {LARGEST} bytes: ask for fewer or smaller ones");
+            return Err(StoreError::invalid("limit", "bytes", message));
+        }
+        Ok(self.found)
+    }
+}
+
 impl Documents {
     /// Documents that match.
     ///
@@ -49,13 +79,15 @@ impl Documents {
                 .limit(query.limit)
                 .max_time(LIMIT)
                 .await?;
-            let mut found = Vec::new();
-            while cursor.advance().await? {
-                found.push(cursor.deserialize_current()?);
+            let mut found = Gathered::default();
+            while !found.is_full() && cursor.advance().await? {
+                let bytes = cursor.current().as_bytes().len();
+                found.push(without_secrets(cursor.deserialize_current()?), bytes);
             }
             Ok(found)
         })
-        .await
+        .await?
+        .documents()
     }
 
     /// The document of this id, by the field that the platform knows it by.
@@ -99,7 +131,7 @@ impl Documents {
         .await
     }
 
-    /// What an aggregation answers, [`MOST`] documents at most.
+    /// What an aggregation answers, `limit` documents at most.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -107,8 +139,9 @@ impl Documents {
         &self,
         collection: &str,
         stages: &[Map<String, Value>],
+        limit: i64,
     ) -> Result<Vec<Document>, StoreError> {
-        let stages = pipeline(definition(collection)?, stages)?;
+        let stages = pipeline(definition(collection)?, stages, limit)?;
         let database = self.connection.database().await?;
         answered(async {
             let mut cursor = database
@@ -116,12 +149,14 @@ impl Documents {
                 .aggregate(stages)
                 .max_time(LIMIT)
                 .await?;
-            let mut found = Vec::new();
-            while cursor.advance().await? {
-                found.push(cursor.deserialize_current()?);
+            let mut found = Gathered::default();
+            while !found.is_full() && cursor.advance().await? {
+                let bytes = cursor.current().as_bytes().len();
+                found.push(cursor.deserialize_current()?, bytes);
             }
             Ok(found)
         })
-        .await
+        .await?
+        .documents()
     }
 }

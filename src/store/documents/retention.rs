@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::Documents;
 use super::connection::answered;
@@ -24,6 +24,20 @@ pub struct Expired {
     pub removed: u64,
 }
 
+/// The days that a setting asks for; longer than the longest is the longest.
+fn days_of(setting: &Document) -> Option<u32> {
+    let days = match setting.get("value")? {
+        Bson::Int32(days) => i64::from(*days),
+        Bson::Int64(days) => *days,
+        // Clients of JSON write 365.0 for 365.
+        #[allow(clippy::cast_possible_truncation)]
+        Bson::Double(days) if days.fract() == 0.0 => *days as i64,
+        _ => return None,
+    };
+    let days = days.min(*DAYS.end());
+    u32::try_from(days).ok().filter(|_| DAYS.contains(&days))
+}
+
 impl Documents {
     /// Removes what is older than it is to be kept: by the setting `{name}_retention_days` in
     /// `system_config` such as `audit_log_retention_days`, else by the collection's own.
@@ -41,17 +55,25 @@ impl Documents {
             let setting = answered(async {
                 database
                     .collection::<Document>("system_config")
-                    .find_one(doc! { "key": key })
+                    .find_one(doc! { "key": &key })
                     .await
             })
             .await?;
-            let days = setting
-                .as_ref()
-                .and_then(|setting| setting.get("value"))
-                .and_then(|value| value.as_i64().or_else(|| value.as_i32().map(i64::from)))
-                .filter(|days| DAYS.contains(days))
-                .and_then(|days| u32::try_from(days).ok())
-                .unwrap_or(retention.days);
+            let days = match setting.as_ref().map(days_of) {
+                None => retention.days,
+                Some(Some(days)) => days,
+                // Whoever set it wants something else than the default, and what is gone is gone.
+                Some(None) => {
+                    tracing::warn!(
+                        "system_config {key} is no number of days from {} to {}: nothing of {} is \
+                         removed until it is",
+                        DAYS.start(),
+                        DAYS.end(),
+                        collection.name
+                    );
+                    continue;
+                }
+            };
             let oldest = std::time::SystemTime::now()
                 .checked_sub(DAY * days)
                 .unwrap_or(std::time::UNIX_EPOCH);
@@ -71,5 +93,25 @@ impl Documents {
             });
         }
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_is_not_understood_is_none() {
+        assert_eq!(days_of(&doc! { "value": 365 }), Some(365));
+        assert_eq!(days_of(&doc! { "value": 365.0 }), Some(365));
+        assert_eq!(days_of(&doc! { "value": 7300_i64 }), Some(3650));
+        for bad in [
+            doc! { "value": "365" },
+            doc! { "value": 1 },
+            doc! { "value": 30.5 },
+            doc! {},
+        ] {
+            assert_eq!(days_of(&bad), None, "{bad}");
+        }
     }
 }

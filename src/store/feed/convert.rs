@@ -51,7 +51,7 @@ pub(super) fn id_of(document: &Document) -> Option<String> {
     Some(match document.get("_id")? {
         Bson::ObjectId(id) => id.to_hex(),
         Bson::String(text) => text.clone(),
-        other => other.to_string(),
+        other => other.clone().into_canonical_extjson().to_string(),
     })
 }
 

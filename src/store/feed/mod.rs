@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mongodb::bson::{Document, Timestamp, doc};
-use mongodb::change_stream::event::{ChangeStreamEvent, OperationType, ResumeToken};
+use mongodb::change_stream::event::{
+    ChangeNamespace, ChangeStreamEvent, OperationType, ResumeToken,
+};
 use mongodb::options::FullDocumentType;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,6 +35,8 @@ const BATCH: usize = 500;
 const GATHER: Duration = Duration::from_millis(200);
 /// How often the place in the stream is noted at most: each time is a write to the disk.
 const NOTE: Duration = Duration::from_secs(5);
+/// How often it is noted where nothing changes, so that it does not age out of the store's log.
+const QUIET_NOTE: Duration = Duration::from_secs(900);
 /// First and longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// How long the store is to wait for a change before it answers that there is none.
@@ -65,6 +69,8 @@ type Event = ChangeStreamEvent<Document>;
 enum Ended {
     /// The place in the stream is gone.
     Lost,
+    /// Nothing came for long.
+    Quiet,
     /// For now.
     Failed(StoreError),
 }
@@ -116,6 +122,7 @@ impl Feed {
             let begun = Instant::now();
             let ended = self.follow().await;
             let cause = match ended {
+                Ended::Quiet => continue,
                 Ended::Lost => {
                     tracing::warn!(
                         "the document store does not tell any more what changed since the last note: \
@@ -145,19 +152,29 @@ impl Feed {
 
     async fn follow(&self) -> Ended {
         match self.follow_until_it_fails().await {
-            Ok(()) => Ended::Failed(StoreError::Conflict(
-                "the stream of changes ended".to_owned(),
-            )),
+            // It ends where what it watches was dropped as a whole, and cannot be resumed after that.
+            Ok(()) => Ended::Lost,
             Err(ended) => ended,
         }
     }
 
     async fn follow_until_it_fails(&self) -> Result<(), Ended> {
+        for (entity, _) in ENTITIES {
+            let alias = format!("lucid-{entity}");
+            if !self.search().has_alias(&alias).await? {
+                let cause = format!("there is no alias {alias}: `lucid schema apply` makes it");
+                return Err(StoreError::Conflict(cause).into());
+            }
+        }
         let noted = state::load(&self.file);
         let database = self.documents().changes().await?;
         let watched = database
             .watch()
-            .pipeline([doc! { "$match": { "ns.coll": { "$in": convert::collections() } } }])
+            .pipeline([doc! { "$match": { "$or": [
+                { "ns.coll": { "$in": convert::collections() } },
+                { "to.coll": { "$in": convert::collections() } },
+                { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
+            ] } }])
             .full_document(FullDocumentType::UpdateLookup)
             .max_await_time(QUIET);
         let is_new = noted.is_none();
@@ -184,22 +201,18 @@ impl Feed {
         let mut unnoted: Option<ResumeToken> = stream.resume_token();
         loop {
             // A place that was not noted is noted when its time comes, also where nothing changes.
-            let first = match unnoted {
-                Some(_) => {
-                    let due = noted_at + NOTE;
-                    tokio::select! {
-                        event = stream.next() => Some(event),
-                        () = tokio::time::sleep_until(due) => None,
-                    }
-                }
-                None => Some(stream.next().await),
+            let due = noted_at + if unnoted.is_some() { NOTE } else { QUIET_NOTE };
+            let first = tokio::select! {
+                event = stream.next() => Some(event),
+                () = tokio::time::sleep_until(due) => None,
             };
             let Some(first) = first else {
-                if let Some(token) = unnoted.take() {
-                    let state = State { token };
-                    if let Err(error) = state::save(&self.file, &state) {
-                        tracing::warn!("the search feed does more again after a restart: {error}");
-                    }
+                // The driver tells the place of a stream that brings nothing only when it begins.
+                let Some(token) = unnoted.take() else {
+                    return Err(Ended::Quiet);
+                };
+                if let Err(error) = state::save(&self.file, &State { token }) {
+                    tracing::warn!("the search feed does more again after a restart: {error}");
                 }
                 noted_at = Instant::now();
                 continue;
@@ -229,8 +242,24 @@ impl Feed {
     async fn take_in(&self, events: &[Event]) -> Result<(), StoreError> {
         let mut last: BTreeMap<(&'static str, String), Change> = BTreeMap::new();
         for event in events {
-            let collection = event.ns.as_ref().and_then(|ns| ns.coll.as_deref());
-            let Some(entity) = collection.and_then(entity_of) else {
+            let of = |ns: Option<&ChangeNamespace>| {
+                let collection = ns.and_then(|ns| ns.coll.as_deref());
+                collection.and_then(entity_of)
+            };
+            if event.operation_type == OperationType::DropDatabase {
+                last.clear();
+                for (entity, _) in ENTITIES {
+                    self.rebuild(entity).await?;
+                }
+                continue;
+            }
+            if event.operation_type == OperationType::Rename
+                && let Some(entity) = of(event.to.as_ref())
+            {
+                last.retain(|(of, _), _| *of != entity);
+                self.rebuild(entity).await?;
+            }
+            let Some(entity) = of(event.ns.as_ref()) else {
                 continue;
             };
             match event.operation_type {
@@ -250,7 +279,7 @@ impl Feed {
                         last.insert((entity, id), Change::Remove);
                     }
                 }
-                OperationType::Drop | OperationType::Rename | OperationType::DropDatabase => {
+                OperationType::Drop | OperationType::Rename => {
                     last.retain(|(of, _), _| *of != entity);
                     self.rebuild(entity).await?;
                 }
@@ -275,15 +304,12 @@ impl Feed {
     pub async fn rebuild(&self, entity: &'static str) -> Result<u64, StoreError> {
         let collection = convert::collection_of(entity);
         let mut count = 0;
-        let mut last = None;
+        let mut all = self.documents().walk(collection).await?;
         loop {
-            let documents = self
-                .documents()
-                .page(collection, last.as_ref(), BATCH)
-                .await?;
-            let Some(end) = documents.last().and_then(|one| one.get("_id").cloned()) else {
+            let documents = self.documents().some_of(&mut all, BATCH).await?;
+            if documents.is_empty() {
                 break;
-            };
+            }
             let changes = documents.iter().filter_map(|document| {
                 let id = convert::id_of(document)?;
                 Some((id, Change::Put(convert::searchable(document))))
@@ -291,7 +317,6 @@ impl Feed {
             let changes: Vec<_> = changes.collect();
             count += changes.len() as u64;
             place::apply(self.search(), entity, changes).await?;
-            last = Some(end);
         }
         place::sweep(self.search(), self.documents(), entity, collection).await?;
         Ok(count)
@@ -303,8 +328,9 @@ fn lag(time: Timestamp) -> f64 {
     (now - f64::from(time.time)).max(0.0)
 }
 
-/// `ChangeStreamHistoryLost`, `ChangeStreamFatalError`, `InvalidResumeToken`.
-const LOST: [i32; 3] = [286, 280, 260];
+/// `ChangeStreamHistoryLost`, `ChangeStreamFatalError`, `InvalidResumeToken`, `BSONObjectTooLarge`:
+/// the same event would fail again.
+const LOST: [i32; 4] = [286, 280, 260, 10334];
 
 fn failed(error: &mongodb::error::Error) -> Ended {
     let code = match &*error.kind {

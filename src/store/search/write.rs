@@ -8,14 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Body, part};
 use super::{Search, index_name};
+use crate::config::Role;
 use crate::store::StoreError;
+
+/// Bytes of one request, about.
+const BYTES: usize = 4 << 20;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bulk {
     /// Documents that are in.
     pub done: u64,
-    /// Those that the engine refused: id and cause.
+    /// Those that the engine will never take: id and cause.
     pub failed: Vec<(String, String)>,
 }
 
@@ -77,9 +81,7 @@ impl Search {
     /// # Errors
     /// [`StoreError`] where nothing is known of any.
     pub async fn bulk(&self, actions: &[Action]) -> Result<Bulk, StoreError> {
-        if actions.is_empty() {
-            return Ok(Bulk::default());
-        }
+        let mut bulk = Bulk::default();
         let mut lines = String::new();
         for action in actions {
             match action {
@@ -98,7 +100,17 @@ impl Search {
                     let _ = writeln!(lines, "{head}");
                 }
             }
+            if lines.len() >= BYTES {
+                self.send(std::mem::take(&mut lines), &mut bulk).await?;
+            }
         }
+        if !lines.is_empty() {
+            self.send(lines, &mut bulk).await?;
+        }
+        Ok(bulk)
+    }
+
+    async fn send(&self, lines: String, bulk: &mut Bulk) -> Result<(), StoreError> {
         let answer = self
             .client
             .ask(
@@ -108,22 +120,46 @@ impl Search {
                 ("index", "of a batch"),
             )
             .await?;
-        let mut bulk = Bulk::default();
         for item in answer["items"].as_array().into_iter().flatten() {
             let (item, is_put) = match item.get("index") {
                 Some(item) => (item, true),
                 None => (&item["delete"], false),
             };
-            let status = item["status"].as_u64().unwrap_or(0);
-            // What is gone already needs no removal.
-            if status < 300 || (!is_put && status == 404) {
-                bulk.done += 1;
-            } else {
-                bulk.failed
-                    .push((text(&item["_id"]), text(&item["error"]["reason"])));
+            let reason = || text(&item["error"]["reason"]);
+            match item["status"].as_u64().unwrap_or(0) {
+                ..300 => bulk.done += 1,
+                // What is gone already needs no removal.
+                404 if !is_put => bulk.done += 1,
+                // The document itself.
+                400 => bulk.failed.push((text(&item["_id"]), reason())),
+                // A full disk, a full queue, an index that is not there: for now.
+                _ => {
+                    return Err(StoreError::Down {
+                        store: Role::Search,
+                        cause: reason(),
+                    });
+                }
             }
         }
-        Ok(bulk)
+        Ok(())
+    }
+
+    /// Whether there is an alias of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn has_alias(&self, alias: &str) -> Result<bool, StoreError> {
+        index_name(alias)?;
+        let path = format!("_alias/{}", part(alias));
+        let asked = self
+            .client
+            .ask(Method::GET, &path, Body::None, ("alias", alias))
+            .await;
+        match asked {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// In which indices behind an alias documents are.
