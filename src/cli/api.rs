@@ -10,11 +10,11 @@ use crate::fsx;
 use crate::paths::Paths;
 
 pub(super) fn run(paths: &Paths, command: &ApiCommand, out: &mut Out) -> Result<Done, CliError> {
-    let file = KeyFile::below(&paths.etc());
+    let file = KeyFile::below(&paths.credentials());
     let ApiCommand::Key(command) = command;
     match command {
         ApiKeyCommand::Create { name, role, days } => {
-            fsx::create_dir(&paths.etc(), 0o755)?;
+            fsx::create_dir(&paths.credentials(), 0o700)?;
             let key = file.create(name, *role, *days)?;
             if !out.json(&json!({ "name": name, "role": role, "key": key }))? {
                 out.line(&key)?;

@@ -97,9 +97,9 @@ pub enum KeysError {
 pub struct KeyFile(PathBuf);
 
 impl KeyFile {
-    /// The one below the configuration directory.
-    pub fn below(etc: &Path) -> Self {
-        Self(etc.join("api-keys.json"))
+    /// The one among the credentials, which outlive the card's read-only system.
+    pub fn below(credentials: &Path) -> Self {
+        Self(credentials.join("api-keys.json"))
     }
 
     /// All keys.

@@ -87,7 +87,7 @@ impl Api {
             handle,
             panel,
             stores: Stores::new(&access),
-            keys: Arc::new(Keys::new(KeyFile::below(&paths.etc()))?),
+            keys: Arc::new(Keys::new(KeyFile::below(&paths.credentials()))?),
             requests: Arc::new(Buckets::new(api.requests_per_minute, api.burst)),
             backups: Arc::new(Buckets::new(
                 api.backups_per_minute,
@@ -217,5 +217,5 @@ pub fn description() -> Result<String, serde_json::Error> {
 
 /// Where the certificate of the API lies that it makes for itself.
 fn own_certificate(paths: &Paths) -> PathBuf {
-    paths.etc().join("api-certificate")
+    paths.credentials().join("api-certificate")
 }
