@@ -1,12 +1,11 @@
-//! The cache: values, sessions, rate limits.
+//! The cache: values under keys.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,7 +16,7 @@ use super::extract::{Asked, At, Sent};
 use super::fault::{ErrorBody, Fault};
 use super::keys::{ApiRole, Principal};
 use crate::store::StoreError;
-use crate::store::cache::{DEFAULT_TTL, Key, KeyInfo, OnFault, SESSION_TTL};
+use crate::store::cache::{DEFAULT_TTL, Key, KeyInfo};
 
 /// What stands for a value that is a secret.
 const MASKED: &str = "********";
@@ -26,27 +25,18 @@ pub(super) fn reader() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(keys))
         .routes(routes!(value))
-        .routes(routes!(sessions))
-        .routes(routes!(limits))
 }
 
 pub(super) fn writer() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(operate))
         .routes(routes!(set))
-        .routes(routes!(session))
-        .routes(routes!(create_session))
-        .routes(routes!(change_session))
-        .routes(routes!(delete_session))
-        .routes(routes!(check_limit))
 }
 
 pub(super) fn admin() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(delete))
         .routes(routes!(flush))
-        .routes(routes!(clear_sessions))
-        .routes(routes!(clear_limits))
 }
 
 /// What to do with a value.
@@ -115,7 +105,7 @@ fn value_of(text: String) -> Value {
     }
 }
 
-fn seconds(ttl: Option<u32>, default: Duration) -> Duration {
+pub(super) fn seconds(ttl: Option<u32>, default: Duration) -> Duration {
     ttl.map_or(default, |ttl| Duration::from_secs(ttl.into()))
 }
 
@@ -192,7 +182,7 @@ fn everything() -> String {
     "*".to_owned()
 }
 
-const fn hundred() -> u16 {
+pub(super) const fn hundred() -> u16 {
     100
 }
 
@@ -229,7 +219,7 @@ struct KeysAnswer {
     timestamp: String,
 }
 
-fn limit(found: u16) -> Result<usize, Fault> {
+pub(super) fn limit(found: u16) -> Result<usize, Fault> {
     if (1..=1000).contains(&found) {
         return Ok(found.into());
     }
@@ -348,7 +338,7 @@ async fn set(
 
 /// Keys that were removed.
 #[derive(Debug, Serialize, ToSchema)]
-struct DeletedAnswer {
+pub(super) struct DeletedAnswer {
     success: bool,
     pattern: String,
     keys_deleted: u64,
@@ -405,7 +395,7 @@ async fn flush(
     cleared(&api, &wanted.pattern).await
 }
 
-async fn cleared(api: &Api, pattern: &str) -> Result<Json<DeletedAnswer>, Fault> {
+pub(super) async fn cleared(api: &Api, pattern: &str) -> Result<Json<DeletedAnswer>, Fault> {
     let flushed = api.stores.cache.flush(pattern).await?;
     Ok(Json(DeletedAnswer {
         success: true,
@@ -419,313 +409,13 @@ async fn cleared(api: &Api, pattern: &str) -> Result<Json<DeletedAnswer>, Fault>
     }))
 }
 
-/// End all sessions
-#[utoipa::path(post, path = "/cache/clear-sessions", tag = "cache", params(Confirm),
-    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
-async fn clear_sessions(
-    State(api): State<Api>,
-    Asked(sure): Asked<Confirm>,
-) -> Result<Json<DeletedAnswer>, Fault> {
-    if !sure.confirm {
-        return Err(Fault::unconfirmed("logs everybody out"));
-    }
-    cleared(&api, "lucid:session:*").await
-}
-
-/// Forget all rate limits
-#[utoipa::path(post, path = "/cache/clear-rate-limits", tag = "cache", params(Confirm),
-    responses((status = 200, body = DeletedAnswer), (status = "default", body = ErrorBody)))]
-async fn clear_limits(
-    State(api): State<Api>,
-    Asked(sure): Asked<Confirm>,
-) -> Result<Json<DeletedAnswer>, Fault> {
-    if !sure.confirm {
-        return Err(Fault::unconfirmed("lets everybody in again"));
-    }
-    cleared(&api, "lucid:ratelimit:*").await
-}
-
 /// How many.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct LimitQuery {
+pub(super) struct LimitQuery {
     /// About how many.
     #[serde(default = "hundred")]
     #[param(minimum = 1, maximum = 1000)]
-    limit: u16,
-}
-
-/// A session in a list: tokens let whoever has them in, so that only their ends are shown.
-#[derive(Debug, Serialize, ToSchema)]
-struct SessionEntry {
-    /// The last characters of the token.
-    session: String,
-    ttl: Option<u64>,
-}
-
-/// Sessions that are there
-#[utoipa::path(get, path = "/cache/sessions", tag = "cache", params(LimitQuery),
-    responses((status = 200, body = Vec<SessionEntry>), (status = "default", body = ErrorBody)))]
-async fn sessions(
-    State(api): State<Api>,
-    Asked(wanted): Asked<LimitQuery>,
-) -> Result<Json<Vec<SessionEntry>>, Fault> {
-    let limit = limit(wanted.limit)?;
-    let page = api
-        .stores
-        .cache
-        .keys("lucid:session:token:*", limit, None)
-        .await?;
-    let entries = page.keys.into_iter().map(|key| {
-        let id: Vec<char> = key
-            .name
-            .chars()
-            .skip("lucid:session:token:".len())
-            .collect();
-        let end: String = id.iter().skip(id.len().saturating_sub(4)).collect();
-        SessionEntry {
-            session: format!("…{end}"),
-            ttl: key.ttl,
-        }
-    });
-    Ok(Json(entries.collect()))
-}
-
-/// A rate limit in a list.
-#[derive(Debug, Serialize, ToSchema)]
-struct LimitEntry {
-    key: String,
-    identifier: String,
-    /// Calls that count now.
-    count: u64,
-    ttl: Option<u64>,
-}
-
-/// Rate limits that count now
-#[utoipa::path(get, path = "/cache/rate-limits", tag = "cache", params(LimitQuery),
-    responses((status = 200, body = Vec<LimitEntry>), (status = "default", body = ErrorBody)))]
-async fn limits(
-    State(api): State<Api>,
-    Asked(wanted): Asked<LimitQuery>,
-) -> Result<Json<Vec<LimitEntry>>, Fault> {
-    let found = api.stores.cache.rate_limits(limit(wanted.limit)?).await?;
-    let entries = found.into_iter().map(|key| LimitEntry {
-        identifier: key
-            .name
-            .splitn(4, ':')
-            .last()
-            .unwrap_or_default()
-            .to_owned(),
-        count: key.members.unwrap_or(0),
-        ttl: key.ttl,
-        key: key.name,
-    });
-    Ok(Json(entries.collect()))
-}
-
-/// A session.
-#[derive(Debug, Serialize, ToSchema)]
-struct SessionView {
-    session_id: String,
-    user_id: String,
-    created_at: String,
-    last_activity: String,
-    /// Seconds that it has left.
-    ttl: u64,
-    /// What the caller keeps in it.
-    data: Map<String, Value>,
-}
-
-impl From<crate::store::cache::Session> for SessionView {
-    fn from(session: crate::store::cache::Session) -> Self {
-        Self {
-            session_id: session.id,
-            user_id: session.user_id,
-            created_at: session.created_at,
-            last_activity: session.last_activity,
-            ttl: session.ttl,
-            data: session.data,
-        }
-    }
-}
-
-/// A session
-#[utoipa::path(get, path = "/redis/session/{session_id}", tag = "cache",
-    params(("session_id" = String, Path)),
-    responses((status = 200, body = SessionView), (status = "default", body = ErrorBody)))]
-async fn session(State(api): State<Api>, At(id): At<String>) -> Result<Json<SessionView>, Fault> {
-    let found = api.stores.cache.session(&id).await?;
-    let found = found.ok_or_else(|| StoreError::not_found("session", "of this token"))?;
-    Ok(Json(found.into()))
-}
-
-/// A session to make.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct SessionBody {
-    /// Its token: long and random.
-    #[schema(min_length = 16, max_length = 512)]
-    session_id: String,
-    #[schema(min_length = 1, max_length = 512)]
-    user_id: String,
-    /// What to keep in it.
-    #[serde(default)]
-    data: Map<String, Value>,
-    /// Seconds; 900 where it is absent.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 2_592_000)]
-    ttl: Option<u32>,
-}
-
-fn life(ttl: Option<u32>) -> Result<Duration, Fault> {
-    match ttl {
-        Some(0 | 2_592_001..) => Err(Fault::invalid("ttl", "range", "1 s to 30 days")),
-        ttl => Ok(seconds(ttl, SESSION_TTL)),
-    }
-}
-
-/// Make a session
-#[utoipa::path(post, path = "/redis/session", tag = "cache", request_body = SessionBody,
-    responses((status = 201, body = SessionView), (status = "default", body = ErrorBody)))]
-async fn create_session(
-    State(api): State<Api>,
-    Sent(wanted): Sent<SessionBody>,
-) -> Result<(StatusCode, Json<SessionView>), Fault> {
-    if wanted.session_id.len() < 16 {
-        return Err(Fault::invalid(
-            "session_id",
-            "minLength",
-            "16 bytes at least, or it is guessed",
-        ));
-    }
-    let ttl = life(wanted.ttl)?;
-    let made = api
-        .stores
-        .cache
-        .create_session(&wanted.session_id, &wanted.user_id, wanted.data, ttl)
-        .await?;
-    Ok((StatusCode::CREATED, Json(made.into())))
-}
-
-/// What to do with a session.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct TouchBody {
-    /// Lets it live so many seconds from now on; without it the use alone is noted.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 2_592_000)]
-    ttl: Option<u32>,
-}
-
-/// Note a use of a session, and extend it
-#[utoipa::path(patch, path = "/redis/session/{session_id}", tag = "cache", request_body = TouchBody,
-    params(("session_id" = String, Path)),
-    responses((status = 200, body = SessionView), (status = "default", body = ErrorBody)))]
-async fn change_session(
-    State(api): State<Api>,
-    At(id): At<String>,
-    Sent(wanted): Sent<TouchBody>,
-) -> Result<Json<SessionView>, Fault> {
-    let gone = || Fault::from(StoreError::not_found("session", "of this token"));
-    if wanted.ttl.is_some() {
-        let ttl = life(wanted.ttl)?;
-        if !api.stores.cache.extend_session(&id, ttl).await? {
-            return Err(gone());
-        }
-    }
-    if !api.stores.cache.touch_session(&id).await? {
-        return Err(gone());
-    }
-    let found = api.stores.cache.session(&id).await?.ok_or_else(gone)?;
-    Ok(Json(found.into()))
-}
-
-/// End a session
-#[utoipa::path(delete, path = "/redis/session/{session_id}", tag = "cache",
-    params(("session_id" = String, Path)),
-    responses((status = 204), (status = "default", body = ErrorBody)))]
-async fn delete_session(State(api): State<Api>, At(id): At<String>) -> Result<StatusCode, Fault> {
-    if api.stores.cache.delete_session(&id).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    Err(StoreError::not_found("session", "of this token").into())
-}
-
-/// A call to ask for.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct LimitBody {
-    /// `user`, `ip`, `endpoint` and so on.
-    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
-    kind: String,
-    /// Who calls.
-    #[schema(min_length = 1, max_length = 512)]
-    identifier: String,
-    /// Calls within the window.
-    #[serde(default = "hundred_calls")]
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    limit: u32,
-    /// Seconds.
-    #[serde(default = "a_minute")]
-    #[schema(minimum = 1, maximum = 86_400)]
-    window: u32,
-    /// Only looks, and counts nothing.
-    #[serde(default)]
-    dry_run: bool,
-    /// Turns calls down while the cache cannot be asked: for logins.
-    #[serde(default)]
-    fail_closed: bool,
-}
-
-const fn hundred_calls() -> u32 {
-    100
-}
-
-const fn a_minute() -> u32 {
-    60
-}
-
-/// What comes of a call.
-#[derive(Debug, Serialize, ToSchema)]
-struct LimitAnswer {
-    allowed: bool,
-    limit: u64,
-    remaining: u64,
-    current_count: u64,
-    /// Milliseconds until a call that is turned down would be let in.
-    retry_after_ms: u64,
-}
-
-/// Ask for one call within a rate limit
-#[utoipa::path(post, path = "/redis/rate-limit", tag = "cache", request_body = LimitBody,
-    responses((status = 200, body = LimitAnswer), (status = "default", body = ErrorBody)))]
-async fn check_limit(
-    State(api): State<Api>,
-    Sent(wanted): Sent<LimitBody>,
-) -> Result<Json<LimitAnswer>, Fault> {
-    let on_fault = if wanted.fail_closed {
-        OnFault::Closed
-    } else {
-        OnFault::Open
-    };
-    let verdict = api
-        .stores
-        .cache
-        .rate_limit(
-            &wanted.kind,
-            &wanted.identifier,
-            wanted.limit.into(),
-            Duration::from_secs(wanted.window.into()),
-            !wanted.dry_run,
-            on_fault,
-        )
-        .await?;
-    Ok(Json(LimitAnswer {
-        allowed: verdict.allowed,
-        limit: verdict.limit,
-        remaining: verdict.remaining,
-        current_count: verdict.count,
-        retry_after_ms: u64::try_from(verdict.retry_after.as_millis()).unwrap_or(u64::MAX),
-    }))
+    pub(super) limit: u16,
 }

@@ -12,12 +12,16 @@ mod extract;
 mod fault;
 mod guard;
 mod health;
+mod indexes;
 mod keys;
 mod limits;
 mod listener;
 mod metrics;
 mod page;
+mod rate_limits;
 mod search;
+mod sessions;
+mod stats;
 mod system;
 mod volumes;
 
@@ -131,15 +135,25 @@ type Guard<'a> = &'a dyn Fn(OpenApiRouter<Api>, ApiRole) -> OpenApiRouter<Api>;
 fn routes(guard: Guard<'_>) -> (Router<Api>, Document) {
     let reader = documents::reader()
         .merge(cache::reader())
+        .merge(sessions::reader())
+        .merge(rate_limits::reader())
         .merge(search::reader())
         .merge(collections::reader())
+        .merge(indexes::reader())
+        .merge(stats::reader())
         .merge(health::reader())
         .merge(backups::reader())
         .merge(volumes::reader())
         .merge(system::reader());
-    let writer = documents::writer().merge(cache::writer());
+    let writer = documents::writer()
+        .merge(cache::writer())
+        .merge(sessions::writer())
+        .merge(rate_limits::writer());
     let admin = collections::admin()
+        .merge(indexes::admin())
         .merge(cache::admin())
+        .merge(sessions::admin())
+        .merge(rate_limits::admin())
         .merge(backups::admin())
         .merge(volumes::admin())
         .merge(system::admin());

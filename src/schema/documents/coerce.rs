@@ -6,36 +6,9 @@
 
 use mongodb::bson::{Bson, DateTime, Decimal128, Document};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::definition::{Collection, Kind, Node};
-
-/// A rule that a value breaks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// Where, with dots.
-    pub path: String,
-    /// Which rule, in one word such as `required`.
-    pub rule: &'static str,
-    /// What holds, and what was found.
-    pub message: String,
-}
-
-impl Broken {
-    fn new(path: &str, rule: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            rule,
-            message: message.into(),
-        }
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
+use super::rules::{Broken, check};
 
 /// How much of a value is shown.
 const SHOWN: usize = 60;
@@ -122,82 +95,7 @@ pub fn value_at(collection: &Collection, path: &str, value: &Value) -> Result<Bs
     }
 }
 
-/// Operators of updates whose values are those of the field.
-const SETS: [&str; 5] = ["$set", "$setOnInsert", "$min", "$max", "$inc"];
-/// Those whose values are elements of it.
-const ELEMENTS: [&str; 3] = ["$push", "$addToSet", "$pull"];
-
-/// An update such as `{"$set": {…}}` of documents of `collection`.
-///
-/// # Errors
-/// Every rule that it breaks, operators that are not allowed among them.
-pub fn update(
-    collection: &Collection,
-    wanted: &Map<String, Value>,
-) -> Result<Document, Vec<Broken>> {
-    let mut broken = Vec::new();
-    let mut made = Document::new();
-    if wanted.is_empty() {
-        broken.push(Broken::new(
-            "update",
-            "operator",
-            "is empty: nothing is to be changed",
-        ));
-    }
-    for (operator, fields) in wanted {
-        let known = operator == "$unset"
-            || operator == "$currentDate"
-            || SETS.contains(&operator.as_str())
-            || ELEMENTS.contains(&operator.as_str());
-        let Some(fields) = fields.as_object().filter(|_| known) else {
-            let message = format!(
-                "{operator} is no update; allowed: {}, {}, $unset, $currentDate with an object each",
-                SETS.join(", "),
-                ELEMENTS.join(", ")
-            );
-            broken.push(Broken::new(operator, "operator", message));
-            continue;
-        };
-        let mut values = Document::new();
-        for (path, value) in fields {
-            if path == "_id" || path == &collection.id {
-                let message = "is how the document is known, and does not change";
-                broken.push(Broken::new(path, "id", message));
-                continue;
-            }
-            let node = collection.root.at(path);
-            let value = match operator.as_str() {
-                "$unset" if node.is_some_and(|node| node.required) => {
-                    broken.push(Broken::new(path, "required", "is required, and cannot go"));
-                    continue;
-                }
-                "$unset" => Some(Bson::from("")),
-                "$currentDate" => Some(Bson::from(true)),
-                element if ELEMENTS.contains(&element) => {
-                    match node.and_then(|node| node.element.as_deref()) {
-                        Some(node) => typed(path, node, value, &mut broken),
-                        None => untyped(path, value, &mut broken),
-                    }
-                }
-                _ => match node {
-                    Some(node) => typed(path, node, value, &mut broken),
-                    None => untyped(path, value, &mut broken),
-                },
-            };
-            if let Some(value) = value {
-                values.insert(path.clone(), value);
-            }
-        }
-        made.insert(operator.clone(), values);
-    }
-    if broken.is_empty() {
-        Ok(made)
-    } else {
-        Err(broken)
-    }
-}
-
-fn untyped(path: &str, value: &Value, broken: &mut Vec<Broken>) -> Option<Bson> {
+pub(super) fn untyped(path: &str, value: &Value, broken: &mut Vec<Broken>) -> Option<Bson> {
     plain(path, value).map_err(|rule| broken.push(rule)).ok()
 }
 
@@ -209,7 +107,12 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-fn typed(path: &str, node: &Node, value: &Value, broken: &mut Vec<Broken>) -> Option<Bson> {
+pub(super) fn typed(
+    path: &str,
+    node: &Node,
+    value: &Value,
+    broken: &mut Vec<Broken>,
+) -> Option<Bson> {
     let made = kind_of(path, node, value, broken)?;
     let before = broken.len();
     check(path, node, &made, broken);
@@ -389,73 +292,6 @@ fn number(kind: Kind, value: &Value) -> Option<Bson> {
     }
 }
 
-fn check(path: &str, node: &Node, value: &Bson, broken: &mut Vec<Broken>) {
-    match value {
-        Bson::String(text) => check_text(path, node, text, broken),
-        Bson::Array(values) => {
-            let least = node.min_items.unwrap_or(0);
-            if (values.len() as u64) < u64::from(least) {
-                let message = format!("must have {least} elements at least; has {}", values.len());
-                broken.push(Broken::new(path, "minItems", message));
-            }
-        }
-        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_) => {
-            let number = match value {
-                Bson::Int32(number) => f64::from(*number),
-                Bson::Int64(number) => *number as f64,
-                Bson::Double(number) => *number,
-                other => other.to_string().trim_matches('"').parse().unwrap_or(0.0),
-            };
-            if let Some(min) = node.min.filter(|min| number < *min as f64) {
-                let message = format!("must be {min} at least; found {number}");
-                broken.push(Broken::new(path, "minimum", message));
-            }
-            if let Some(max) = node.max.filter(|max| number > *max as f64) {
-                let message = format!("must be {max} at most; found {number}");
-                broken.push(Broken::new(path, "maximum", message));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn check_text(path: &str, node: &Node, text: &str, broken: &mut Vec<Broken>) {
-    let length = text.chars().count() as u64;
-    if let Some(least) = node.min_len.filter(|least| length < u64::from(*least)) {
-        let message = format!("must have {least} characters at least; has {length}");
-        broken.push(Broken::new(path, "minLength", message));
-    }
-    if let Some(most) = node.max_len.filter(|most| length > u64::from(*most)) {
-        let message = format!("must have {most} characters at most; has {length}");
-        broken.push(Broken::new(path, "maxLength", message));
-    }
-    if !node.choices.is_empty() && !node.choices.iter().any(|choice| choice == text) {
-        let message = format!("must be one of {}; found {text:?}", node.choices.join(", "));
-        broken.push(Broken::new(path, "enum", message));
-    }
-    if let Some(pattern) = &node.pattern {
-        let matches = regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text));
-        if !matches {
-            let message = format!("must match {pattern}");
-            broken.push(Broken::new(path, "pattern", message));
-        } else if node.base58check && !has_checksum(text) {
-            let message = "is no address: its checksum is another one";
-            broken.push(Broken::new(path, "checksum", message));
-        }
-    }
-}
-
-/// Whether a text in base 58 ends with the first bytes of the hash of the hash of the rest.
-fn has_checksum(text: &str) -> bool {
-    let Ok(bytes) = bs58::decode(text).into_vec() else {
-        return false;
-    };
-    let Some((payload, sum)) = bytes.split_last_chunk::<4>() else {
-        return false;
-    };
-    Sha256::digest(Sha256::digest(payload)).starts_with(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::named;
@@ -534,30 +370,6 @@ mod tests {
         ];
         let wanted: Vec<_> = wanted.map(|(path, rule)| (path.to_owned(), rule)).into();
         assert_eq!(found, wanted);
-    }
-
-    #[test]
-    fn updates_keep_the_rules_and_the_identity() {
-        let sessions = named("sessions").unwrap();
-        let of = |value: Value| update(sessions, value.as_object().unwrap());
-        let good = of(json!({
-            "$set": { "status": "Completed", "ended_at": "2026-11-27T12:00:00Z" },
-            "$inc": { "chunk_count": 1 }, "$unset": { "duration": "" },
-        }));
-        let good = good.unwrap();
-        let set = good.get_document("$set").unwrap();
-        assert_eq!(set.get_str("status").unwrap(), "completed");
-        assert!(set.get_datetime("ended_at").is_ok());
-        for (bad, rule) in [
-            (json!({ "$set": { "session_id": "other" } }), "id"),
-            (json!({ "$set": { "status": "lost" } }), "enum"),
-            (json!({ "$unset": { "status": "" } }), "required"),
-            (json!({ "$where": { "a": 1 } }), "operator"),
-            (json!({ "status": "active" }), "operator"),
-            (json!({}), "operator"),
-        ] {
-            assert_eq!(of(bad).unwrap_err()[0].rule, rule);
-        }
     }
 
     #[test]

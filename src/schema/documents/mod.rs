@@ -4,11 +4,15 @@ mod apply;
 mod coerce;
 mod definition;
 mod engine;
+mod rules;
+mod update;
 mod validator;
 
 pub use apply::{Change, Object, Report, apply};
-pub use coerce::{Broken, document, plain, update, value_at};
+pub use coerce::{document, plain, value_at};
 pub use definition::{Collection, Direction, Index, Kind, Node, Retention, all, named};
+pub use rules::Broken;
+pub use update::update;
 pub use validator::{index_command, validator};
 
 /// The database of the Lucid platform.
