@@ -39,6 +39,16 @@ async fn until(stores: &Stores, wanted: u64) {
     }
 }
 
+/// Sessions of one user.
+async fn put(stores: &Stores, ids: &[&str]) {
+    let sessions: Vec<_> = ids.iter().map(|id| session(id, "u1")).collect();
+    stores
+        .documents
+        .insert("sessions", &sessions)
+        .await
+        .unwrap();
+}
+
 /// A feed of this test alone; that of the appliance is off with its API.
 fn feed(stores: &Stores, dir: &std::path::Path) -> tokio::task::JoinHandle<()> {
     tokio::spawn(Feed::new(stores.clone(), dir.join("feed.json")).run())
@@ -59,11 +69,7 @@ fn what_was_there_before_the_feed_is_searched() {
 fn changes_and_removals_reach_the_index_in_order() {
     Bench::all().run(async |stores, appliance| {
         let feed = feed(stores, appliance.root());
-        stores
-            .documents
-            .insert("sessions", &[session("a", "u1"), session("b", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["a", "b"]).await;
         until(stores, 2).await;
         for status in ["paused", "completed"] {
             let update = Update {
@@ -89,19 +95,11 @@ fn changes_and_removals_reach_the_index_in_order() {
 fn a_feed_that_was_ended_goes_on_where_it_was() {
     Bench::all().run(async |stores, appliance| {
         let first = feed(stores, appliance.root());
-        stores
-            .documents
-            .insert("sessions", &[session("a", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["a"]).await;
         until(stores, 1).await;
         tokio::time::sleep(Duration::from_secs(6)).await;
         first.abort();
-        stores
-            .documents
-            .insert("sessions", &[session("b", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["b"]).await;
         // Only what came since is put in: what is taken out by hand stays away.
         let id = stores.search.search(&all_sessions()).await.unwrap().hits[0]["_id"].clone();
         stores
@@ -120,11 +118,7 @@ fn a_feed_that_was_ended_goes_on_where_it_was() {
 #[test]
 fn a_feed_whose_place_is_unreadable_puts_everything_in_anew() {
     Bench::all().run(async |stores, appliance| {
-        stores
-            .documents
-            .insert("sessions", &[session("a", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["a"]).await;
         let file = appliance.root().join("feed.json");
         std::fs::write(&file, b"{ half").unwrap();
         let feed = feed(stores, appliance.root());
@@ -137,18 +131,10 @@ fn a_feed_whose_place_is_unreadable_puts_everything_in_anew() {
 fn a_search_engine_that_is_away_is_waited_for_and_nothing_is_lost() {
     Bench::all().run(async |stores, appliance| {
         let feed = feed(stores, appliance.root());
-        stores
-            .documents
-            .insert("sessions", &[session("a", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["a"]).await;
         until(stores, 1).await;
         said(appliance, &["datastore", "stop", "search"]);
-        stores
-            .documents
-            .insert("sessions", &[session("b", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["b"]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         said(appliance, &["datastore", "start", "search"]);
         until(stores, 2).await;
@@ -228,11 +214,7 @@ fn one_service_that_is_down_leaves_the_others_alone() {
             stores.cache.get(&key).await,
             Err(StoreError::Down { .. })
         ));
-        stores
-            .documents
-            .insert("sessions", &[session("a", "u1")])
-            .await
-            .unwrap();
+        put(stores, &["a"]).await;
         let query = Query {
             limit: 1,
             ..Query::default()

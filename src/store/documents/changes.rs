@@ -7,17 +7,12 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Cursor, Database};
 use serde_json::Value;
 
-use super::connection::{answered, explain};
+use super::connection::answered;
 use super::{Documents, LIMIT};
 use crate::store::StoreError;
 
 /// Bytes of documents that are in memory at once, about.
 const BYTES: usize = 4 << 20;
-
-/// What a failure of a change stream means.
-pub(in crate::store) fn changes_failed(error: &mongodb::error::Error) -> StoreError {
-    explain(error)
-}
 
 impl Documents {
     /// The database whose changes are followed.

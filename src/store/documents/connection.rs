@@ -56,7 +56,7 @@ mod code {
 }
 
 /// What a failure of the driver means to a caller.
-pub(super) fn explain(error: &Error) -> StoreError {
+pub(in crate::store) fn explain(error: &Error) -> StoreError {
     let (number, message) = match &*error.kind {
         ErrorKind::Command(refused) => (refused.code, refused.message.clone()),
         ErrorKind::Write(WriteFailure::WriteError(refused)) => {

@@ -16,7 +16,7 @@ use crate::schema::documents as schema;
 use connection::Connection;
 
 pub use admin::{Counts, Created, Found, IndexInfo, NewIndex};
-pub(super) use changes::changes_failed;
+pub(super) use connection::explain;
 pub use read::Query;
 pub use retention::Expired;
 pub use write::{Changed, Update};

@@ -22,7 +22,7 @@ use mongodb::options::FullDocumentType;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::documents::{Documents, changes_failed};
+use super::documents::{Documents, explain};
 use super::search::Search;
 use super::{StoreError, Stores};
 pub use convert::ENTITIES;
@@ -340,5 +340,5 @@ fn failed(error: &mongodb::error::Error) -> Ended {
     if code.is_some_and(|code| LOST.contains(&code)) {
         return Ended::Lost;
     }
-    Ended::Failed(changes_failed(error))
+    Ended::Failed(explain(error))
 }

@@ -10,6 +10,7 @@
       if (!answer.ok) throw new Error(String(answer.status));
       main.innerHTML = await answer.text();
       failed = 0;
+      main.dataset.renewed = String(Number(main.dataset.renewed || 0) + 1);
     } catch {
       failed += 1;
       if (failed === 3) document.body.classList.add("stale");
