@@ -41,7 +41,10 @@ pub(super) async fn identify(request: Request, next: Next) -> Response {
         Fault::new(
             StatusCode::REQUEST_TIMEOUT,
             code::SLOW,
-            format!("not done within {} s", LIMIT.as_secs()),
+            format!(
+                "not done within {} s: send it faster, or ask for less at once",
+                LIMIT.as_secs()
+            ),
         )
         .into_response()
     });
@@ -134,6 +137,12 @@ fn stranger(message: &str) -> Fault {
     Fault::new(StatusCode::UNAUTHORIZED, code::STRANGER, message)
 }
 
+fn too_often(code: &'static str, message: &str, wait: Duration) -> Fault {
+    let mut fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, code, message);
+    fault.retry_after = Some(wait.as_secs() + 1);
+    fault
+}
+
 /// Finds out who asks; strangers go on as strangers.
 pub(super) async fn authenticate(
     State(api): State<Api>,
@@ -162,15 +171,11 @@ pub(super) async fn authenticate(
         // Who knows a key is let in whatever others do who come from the same address.
         let fault = match api.guesses.take(&from, Instant::now()) {
             Ok(()) => stranger("this key or token is not known, or its time is over"),
-            Err(wait) => {
-                let mut fault = Fault::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    code::GUESSING,
-                    "too many wrong keys came from this address; wait",
-                );
-                fault.retry_after = Some(wait.as_secs() + 1);
-                fault
-            }
+            Err(wait) => too_often(
+                code::GUESSING,
+                "too many wrong keys came from this address; wait",
+                wait,
+            ),
         };
         return fault.into_response();
     }
@@ -214,13 +219,12 @@ async fn admit(api: &Api, wanted: ApiRole, request: Request, next: Next) -> Resp
             &api.requests
         };
         if let Err(wait) = buckets.take(&principal.name, Instant::now()) {
-            let mut fault = Fault::new(
-                StatusCode::TOO_MANY_REQUESTS,
+            return too_often(
                 code::RATE,
                 "too many requests of this key; wait, or raise the limits of [api] in lucid.toml",
-            );
-            fault.retry_after = Some(wait.as_secs() + 1);
-            return fault.into_response();
+                wait,
+            )
+            .into_response();
         }
     }
     next.run(request).await

@@ -35,13 +35,15 @@ fn wrong(path: &str, rule: &str, message: impl Into<String>) -> StoreError {
     StoreError::invalid(path, rule, message)
 }
 
+/// A path without the numbers of elements.
+fn without_numbers(path: &str) -> String {
+    let steps = path.split('.').filter(|step| step.parse::<u32>().is_err());
+    steps.collect::<Vec<_>>().join(".")
+}
+
 /// A secret is not shown, and not found out by asking for it either.
 fn is_secret(path: &str) -> bool {
-    let plain: Vec<&str> = path
-        .split('.')
-        .filter(|step| step.parse::<u32>().is_err())
-        .collect();
-    let plain = plain.join(".");
+    let plain = without_numbers(path);
     SECRETS.iter().any(|secret| {
         plain == *secret
             || plain.starts_with(&format!("{secret}."))
@@ -51,7 +53,7 @@ fn is_secret(path: &str) -> bool {
 
 /// Whether a secret lies below.
 fn holds_secret(path: &str) -> bool {
-    let begin = format!("{}.", path.split('.').next().unwrap_or_default());
+    let begin = format!("{}.", without_numbers(path));
     SECRETS.iter().any(|secret| secret.starts_with(&begin))
 }
 
@@ -278,7 +280,7 @@ pub(super) fn order(wanted: &[(String, i32)]) -> Result<Document, StoreError> {
     let mut made = Document::new();
     for (field, direction) in wanted {
         not_secret(field)?;
-        if holds_secret(field) && !field.contains('.') {
+        if holds_secret(field) {
             return Err(StoreError::Forbidden(format!(
                 "{field} holds secrets: nobody orders by it"
             )));
@@ -377,7 +379,10 @@ mod tests {
             .is_err()
         );
         assert!(of("manifests", &json!({ "chunks.0.index": 1 })).is_ok());
-        assert!(order(&[("chunks".to_owned(), 1)]).is_err());
+        for whole in ["chunks", "chunks.0"] {
+            assert!(order(&[(whole.to_owned(), 1)]).is_err(), "{whole}");
+        }
+        assert!(order(&[("chunks.index".to_owned(), 1)]).is_ok());
         assert!(projection(&["password_hash".to_owned()]).is_err());
         assert!(order(&[("key_hash".to_owned(), 1)]).is_err());
         let mut deep = json!({ "status": "active" });
