@@ -344,19 +344,27 @@ fn what_somebody_changed_is_put_right_and_a_field_of_another_type_is_told() {
 fn without_an_engine_the_cause_and_the_way_out_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    let refused = || {
-        let output = lucid(root, &["schema", "apply"]);
+    let refused = |more: &[&str]| {
+        let output = lucid(root, &[&["schema", "apply"], more].concat());
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    write(root, "lucid.toml", "datastore.search.enabled = false\n");
-    let text = refused();
+    let off = "datastore.search.enabled = false\ndatastore.document.enabled = false\n";
+    write(root, "lucid.toml", off);
+    let text = refused(&["--only", "search"]);
     assert!(text.contains("datastore.search.enabled = true"), "{text}");
+    let text = refused(&[]);
+    assert!(text.contains("document and search are off"), "{text}");
     write(root, "lucid.toml", "datastore.search.enabled = true\n");
-    let text = refused();
-    assert!(text.contains("first start"), "{text}");
+    let text = refused(&[]);
+    for role in ["document: ", "search: "] {
+        assert!(
+            text.contains(role) && text.contains("first start"),
+            "{text}"
+        );
+    }
     configure(root, &free_port().to_string());
-    let text = refused();
+    let text = refused(&[]);
     assert!(text.contains("does not answer"), "{text}");
     assert!(text.contains("lucid datastore start search"), "{text}");
     assert!(!text.contains("horse"), "{text}");
@@ -378,4 +386,22 @@ fn a_wrong_password_is_told_and_not_shown() {
         "{text}"
     );
     assert!(!text.contains("stolen"), "{text}");
+}
+
+#[test]
+fn a_datastore_that_is_away_keeps_no_other_from_its_schema() {
+    let search = Search::ready();
+    let root = search.root.path();
+    let config = std::fs::read_to_string(root.join("etc/lucid/lucid.toml")).unwrap();
+    let config = config.replace("document.enabled = false", "document.enabled = true");
+    write(root, "lucid.toml", &config);
+    let output = search.run(&["schema", "apply"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (shown, told) = (&output.stdout, &output.stderr);
+    let (shown, told) = (
+        String::from_utf8_lossy(shown),
+        String::from_utf8_lossy(told),
+    );
+    assert!(shown.contains("objects were created or updated"), "{shown}");
+    assert!(told.contains("document: ") && told.contains("first start"));
 }

@@ -12,6 +12,12 @@ use crate::config::{Config, Role};
 use crate::paths::Paths;
 use crate::schema::{documents, search};
 
+/// The datastores that have a schema.
+const PARTS: [(SchemaPart, Role); 2] = [
+    (SchemaPart::Document, Role::Document),
+    (SchemaPart::Search, Role::Search),
+];
+
 pub(super) fn run(
     paths: &Paths,
     file: Option<&Path>,
@@ -30,33 +36,49 @@ pub(super) fn run(
     let path = file.map_or_else(|| paths.config_file(), Path::to_path_buf);
     let config = Config::load(&path, file.is_some())?;
     let mut found = Found::default();
-    for (part, role) in [
-        (SchemaPart::Document, Role::Document),
-        (SchemaPart::Search, Role::Search),
-    ] {
-        let is_enabled = config.common(role).enabled;
-        match only {
-            Some(only) if only != part => continue,
-            Some(_) if !is_enabled => {
+    let mut refused = Vec::new();
+    for (part, role) in PARTS {
+        if only.is_some_and(|only| only != part) {
+            continue;
+        }
+        if !config.common(role).enabled {
+            if only.is_some() {
                 return Err(CliError::Other(format!(
                     "{role} is off: set datastore.{role}.enabled = true and start the appliance"
                 )));
             }
-            None if !is_enabled => continue,
-            _ => {}
+            continue;
         }
-        let (uri, _) = super::client_uri(paths, &config, role)?;
-        match part {
+        let done = super::client_uri(paths, &config, role).and_then(|(uri, _)| match part {
             SchemaPart::Document => {
                 let report = block_on(async { Ok(documents::apply(&uri, &[], dry_run).await?) })?;
                 found.documents(&report);
+                Ok(())
             }
             SchemaPart::Search => {
                 let report =
                     block_on(async { Ok(search::apply(&uri, dry_run, reset_policies).await?) })?;
                 found.search(&report);
+                Ok(())
             }
+        });
+        // One datastore that is away keeps no other from its schema.
+        if let Err(error) = done {
+            refused.push(format!("{role}: {error}"));
         }
+    }
+    if found.objects.is_empty() && refused.is_empty() {
+        return Err(CliError::Other(
+            "document and search are off: set datastore.document.enabled = true or \
+             datastore.search.enabled = true and start the appliance"
+                .to_owned(),
+        ));
+    }
+    if !refused.is_empty() {
+        if !found.objects.is_empty() {
+            found.print(dry_run, out)?;
+        }
+        return Err(CliError::Other(refused.join("\n")));
     }
     found.print(dry_run, out)?;
     let well = if is_check {
