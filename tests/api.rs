@@ -12,6 +12,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::api::{BASE, Served};
+use common::network::Neighbour;
 use common::said;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -399,6 +400,75 @@ fn what_is_too_large_malformed_or_nowhere_is_told_in_one_shape() {
     );
     assert_eq!(answer.code(415), "LUCID_ERR_1004");
     served.appliance.stop();
+}
+
+#[test]
+fn shards_are_refused_by_name_where_the_store_is_one_node() {
+    let mut served = Served::ready("");
+    let status = served.get("/sharding/status").is(200);
+    assert_eq!(
+        (&status["enabled"], &status["shards"]),
+        (&json!(false), &json!([]))
+    );
+    let by = |kind: &str| json!({ "collection": "sessions", "shard_key": [{ "field": "session_id", "kind": kind }] });
+    for (path, body) in [
+        ("/sharding/enable", json!({})),
+        ("/sharding/shard-collection", by("hashed")),
+    ] {
+        let refused = served.post(path, &body).is(409);
+        assert_eq!(refused["error"]["code"], "LUCID_ERR_4004");
+        let told = refused["error"]["message"].as_str().unwrap();
+        assert!(
+            told.contains("shards") && told.contains("one node"),
+            "{told}"
+        );
+    }
+    let mut hashed = by("hashed");
+    hashed["unique"] = json!(true);
+    for bad in [by("text"), hashed] {
+        let refused = served.post("/sharding/shard-collection", &bad);
+        assert_eq!(refused.code(422), "LUCID_ERR_1001");
+    }
+    let mut nowhere = by("asc");
+    nowhere["collection"] = json!("nothing");
+    let refused = served.post("/sharding/shard-collection", &nowhere);
+    assert_eq!(refused.code(404), "LUCID_ERR_5002");
+    served.appliance.stop();
+}
+
+/// Address of this machine for another one: one of those for documentation (RFC 5737).
+const HERE: &str = "203.0.113.1";
+
+#[test]
+fn over_the_network_the_api_speaks_tls_alone_and_on_the_board_both() {
+    let other = Neighbour::new(HERE, "203.0.113.2");
+    let listen = "api.listen = [\"0.0.0.0\"]\n";
+    let mut served = Served::ready(&format!("{listen}api.tls = \"generated\"\n"));
+    let certificate = "etc/lucid/credentials/api-certificate/tls/certificate.pem";
+    let certificate = served.appliance.root().join(certificate);
+    let trust = ["--cacert", certificate.to_str().unwrap()];
+    let key = format!("authorization: Bearer {}", served.reader);
+    let far = format!("{HERE}:{}{BASE}/health", served.port);
+    let https = format!("https://{far}");
+    let (well, text) = other.curl(&[trust[0], trust[1], "--header", &key, &https]);
+    assert!(well && text.contains("\"healthy\""), "{text}");
+    let (well, text) = other.curl(&[trust[0], trust[1], &https]);
+    assert!(well && text.contains("LUCID_ERR_2001"), "{text}");
+    let (well, text) = other.curl(&["--header", &key, &https]);
+    assert!(!well && text.contains("certificate"), "{text}");
+    let (well, text) = other.curl(&["--header", &key, &format!("http://{far}")]);
+    assert!(well && text.contains("speaks TLS"), "{text}");
+    served.get("/health").is(200);
+    served.appliance.stop();
+
+    // Keys never cross a network in the clear.
+    let config = served.appliance.config_file();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("api.tls = \"generated\"\n", "")).unwrap();
+    let output = served.appliance.run(&["config", "check"]);
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("api.tls = \"generated\""), "{told}");
 }
 
 /// How many documents behind an alias match.

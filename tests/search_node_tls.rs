@@ -12,91 +12,12 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use common::network::{Neighbour, curl};
 use common::search::{Node, PASSWORD};
 use serde_json::json;
 
-/// Another machine at the other end of a cable.
-struct Neighbour {
-    name: String,
-}
-
 /// Address of this machine on the cable: one of those for documentation (RFC 5737).
 const HERE: &str = "198.51.100.1";
-
-fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {args:?}: {error}");
-}
-
-impl Neighbour {
-    fn new() -> Self {
-        let name = format!("lucid{}", std::process::id());
-        ip(&["netns", "add", &name]);
-        let neighbour = Self { name };
-        let (here, there) = (
-            format!("{}a", neighbour.name),
-            format!("{}b", neighbour.name),
-        );
-        ip(&[
-            "link",
-            "add",
-            &here,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            &there,
-            "netns",
-            &neighbour.name,
-        ]);
-        ip(&["address", "add", &format!("{HERE}/30"), "dev", &here]);
-        ip(&["link", "set", &here, "up"]);
-        ip(&[
-            "-n",
-            &neighbour.name,
-            "address",
-            "add",
-            "198.51.100.2/30",
-            "dev",
-            &there,
-        ]);
-        ip(&["-n", &neighbour.name, "link", "set", &there, "up"]);
-        neighbour
-    }
-
-    /// Runs curl there.
-    fn curl(&self, args: &[&str]) -> (bool, String) {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "curl"]);
-        curl(command, args)
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .output();
-    }
-}
-
-fn curl(mut command: Command, args: &[&str]) -> (bool, String) {
-    command.args([
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "20",
-    ]);
-    let output = command.args(args).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
-}
 
 fn port(node: &Node) -> &str {
     node.base.rsplit_once(':').unwrap().1
@@ -105,7 +26,7 @@ fn port(node: &Node) -> &str {
 #[test]
 fn who_comes_over_the_network_needs_tls_and_programs_of_the_board_do_not() {
     let dir = tempfile::tempdir().unwrap();
-    let other = Neighbour::new();
+    let other = Neighbour::new(HERE, "198.51.100.2");
     // The helper talks plain HTTP to a loopback address, as the supervisor does.
     let mut node = Node::start_with(dir.path(), "0.0.0.0", "[tls]\n");
     node.call("PUT", "/a/_doc/1", json!({"n": 1}));

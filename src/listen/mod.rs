@@ -3,6 +3,8 @@
 
 mod certificate;
 mod listener;
+mod serve;
 
 pub use certificate::{CertificateError, TlsOptions, server_config};
 pub use listener::{Listener, Stream};
+pub use serve::serve;

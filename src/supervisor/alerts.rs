@@ -7,7 +7,7 @@ use crate::status::{Alert, Severity, StatusHub};
 const HYSTERESIS: f64 = 2.0;
 
 /// Opens `alert` or renews its text. Answers whether it is new, and tells the journal only then.
-pub(super) fn raise(hub: &StatusHub, alert: Alert) -> bool {
+pub(crate) fn raise(hub: &StatusHub, alert: Alert) -> bool {
     raise_as(hub, alert, Event::AlertRaised)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn raise_as(hub: &StatusHub, alert: Alert, event: Event) -> bool {
 }
 
 /// Closes the alert with this id, and tells the journal where it was open.
-pub(super) fn clear(hub: &StatusHub, id: &str, subject: &str) {
+pub(crate) fn clear(hub: &StatusHub, id: &str, subject: &str) {
     if hub.clear(id) {
         journal::emit(Event::AlertCleared, subject, &format!("{id} is over"));
     }

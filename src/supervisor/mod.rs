@@ -4,7 +4,7 @@
 //! This module owns them all: it starts them, passes commands on, reloads the configuration,
 //! answers systemd, and ends them in order. It never waits on an engine itself.
 
-mod alerts;
+pub(crate) mod alerts;
 mod backups;
 mod console;
 pub mod credentials;

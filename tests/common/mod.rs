@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod backups;
+pub mod network;
 pub mod pool;
 mod ports;
 pub mod search;

@@ -285,4 +285,33 @@ mod tests {
         assert!(!foreign(Method::POST, &[("sec-fetch-site", "same-origin")]));
         assert!(foreign(Method::POST, &[("host", "box:8088")]));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up_with_its_own_answer() {
+        use tower::ServiceExt as _;
+        let take =
+            axum::routing::post(|body: axum::body::Bytes| async move { body.len().to_string() });
+        let router = axum::Router::new()
+            .route("/", take)
+            .layer(axum::middleware::from_fn(identify));
+        let drip = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        let body = axum::body::Body::from_stream(drip);
+        let request = Request::post("/").body(body).unwrap();
+        let began = tokio::time::Instant::now();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(began.elapsed(), LIMIT);
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+        assert!(answer.headers().contains_key("x-request-id"));
+        let body = axum::body::to_bytes(answer.into_body(), 4096)
+            .await
+            .unwrap();
+        let told = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            told.contains("LUCID_ERR_5007") && told.contains("send it faster"),
+            "{told}"
+        );
+    }
 }

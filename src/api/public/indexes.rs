@@ -36,15 +36,15 @@ pub(super) fn admin() -> OpenApiRouter<Api> {
 /// A field of an index.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct IndexKey {
-    field: String,
-    kind: IndexKind,
+pub(super) struct IndexKey {
+    pub(super) field: String,
+    pub(super) kind: IndexKind,
 }
 
 /// How an index has a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum IndexKind {
+pub(super) enum IndexKind {
     /// From the least.
     Asc,
     /// From the greatest.
@@ -59,7 +59,7 @@ enum IndexKind {
 }
 
 impl IndexKind {
-    fn bson(self) -> Bson {
+    pub(super) fn bson(self) -> Bson {
         match self {
             Self::Asc => Bson::Int32(1),
             Self::Desc => Bson::Int32(-1),

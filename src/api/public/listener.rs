@@ -1,7 +1,6 @@
 //! Serves the API: on a port, and on the socket beside what the command line asks there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
@@ -15,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::guard::Peer;
 use super::{Api, own_certificate, router};
 use crate::config::{Config, SearchTls};
-use crate::listen::{CertificateError, Listener, TlsOptions, server_config};
+use crate::listen::{CertificateError, Listener, TlsOptions, serve as serve_http, server_config};
 use crate::panel::PanelHandle;
 use crate::paths::Paths;
 use crate::status::StatusHub;
@@ -44,12 +43,6 @@ pub enum ServeError {
     Random(#[from] getrandom::Error),
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self::Remote(stream.remote_addr().ip().to_canonical())
-    }
-}
-
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let credentials = stream.io().peer_cred();
@@ -59,9 +52,15 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// Passes on where a request comes from.
-async fn peer(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(peer);
+/// Passes on where a request comes from: both doors say it, each in its own way.
+async fn peer(mut request: Request, next: Next) -> Response {
+    let extensions = request.extensions_mut();
+    let local = extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
+    let remote = extensions.get::<ConnectInfo<SocketAddr>>();
+    let remote = remote.map(|info| Peer::Remote(info.0.ip().to_canonical()));
+    if let Some(peer) = local.or(remote) {
+        extensions.insert(peer);
+    }
     next.run(request).await
 }
 
@@ -138,20 +137,10 @@ impl Served {
 pub async fn serve(served: Served) {
     let mut tasks = tokio::task::JoinSet::new();
     let (paths, config, stores, hub) = (served.paths, served.config, served.stores, served.hub);
-    tasks.spawn(async move {
-        crate::api::feed::run(&paths, &config, stores, hub).await;
-        Ok(())
-    });
-    let router = Arc::new(served.router);
+    tasks.spawn(async move { crate::api::feed::run(&paths, &config, stores, hub).await });
     for door in served.doors {
-        let service = (*router)
-            .clone()
-            .into_make_service_with_connect_info::<Peer>();
-        tasks.spawn(async move { axum::serve(door, service).await });
+        tasks.spawn(serve_http(door, served.router.clone()));
     }
-    while let Some(ended) = tasks.join_next().await {
-        if let Ok(Err(error)) = ended {
-            tracing::error!("the API is served no longer: {error}");
-        }
-    }
+    // A task that panicked ended the program; others end with this.
+    while tasks.join_next().await.is_some() {}
 }

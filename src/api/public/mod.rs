@@ -6,6 +6,7 @@
 
 mod backups;
 mod cache;
+mod cluster;
 mod collections;
 mod documents;
 mod extract;
@@ -141,6 +142,7 @@ fn routes(guard: Guard<'_>) -> (Router<Api>, Document) {
         .merge(collections::reader())
         .merge(indexes::reader())
         .merge(stats::reader())
+        .merge(cluster::reader())
         .merge(health::reader())
         .merge(backups::reader())
         .merge(volumes::reader())
@@ -151,6 +153,7 @@ fn routes(guard: Guard<'_>) -> (Router<Api>, Document) {
         .merge(rate_limits::writer());
     let admin = collections::admin()
         .merge(indexes::admin())
+        .merge(cluster::admin())
         .merge(cache::admin())
         .merge(sessions::admin())
         .merge(rate_limits::admin())

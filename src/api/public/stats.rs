@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::collections::CountsView;
-use super::documents::{now, to_json};
+use super::documents::now;
 use super::extract::At;
 use super::fault::{ErrorBody, Fault};
 use super::health::SERVICES;
@@ -28,7 +28,6 @@ pub(super) fn reader() -> OpenApiRouter<Api> {
         .routes(routes!(memory))
         .routes(routes!(elasticsearch))
         .routes(routes!(performance))
-        .routes(routes!(replication))
 }
 
 /// How much the document store holds.
@@ -331,14 +330,4 @@ async fn performance(State(api): State<Api>) -> Json<Performance> {
             .collect(),
         redis_commands_per_second: info.map(|info| Info(info).number("instantaneous_ops_per_sec")),
     })
-}
-
-/// The replica set of the document store
-#[utoipa::path(get, path = "/mongodb/replication", tag = "stats",
-    responses((status = 200, body = Object), (status = "default", body = ErrorBody)))]
-async fn replication(
-    State(api): State<Api>,
-) -> Result<Json<serde_json::Map<String, serde_json::Value>>, Fault> {
-    let told = api.stores.documents.replica_set().await?;
-    Ok(Json(to_json(told)))
 }

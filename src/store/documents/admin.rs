@@ -463,22 +463,4 @@ impl Documents {
             })
             .collect())
     }
-
-    /// Members of the replica set and their states.
-    ///
-    /// # Errors
-    /// [`StoreError::Unsupported`] where the engine has none.
-    pub async fn replica_set(&self) -> Result<Document, StoreError> {
-        let admin = self.connection.client().await?.database("admin");
-        let told = answered(async { admin.run_command(doc! { "replSetGetStatus": 1 }).await });
-        match told.await {
-            Ok(told) => Ok(told),
-            Err(error @ (StoreError::Down { .. } | StoreError::Slow { .. })) => Err(error),
-            Err(_) => Err(StoreError::Unsupported {
-                engine: "this document engine".to_owned(),
-                what: "replica set",
-                way: "run mongod with a replica set for one",
-            }),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod changes;
+mod cluster;
 mod connection;
 mod filter;
 mod pipeline;
@@ -16,6 +17,7 @@ use crate::schema::documents as schema;
 use connection::Connection;
 
 pub use admin::{Counts, Created, Found, IndexInfo, NewIndex};
+pub use cluster::Shard;
 pub(super) use connection::explain;
 pub use read::Query;
 pub use retention::Expired;
