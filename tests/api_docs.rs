@@ -59,6 +59,12 @@ fn still(value: &mut Value) {
                     {
                         *value = 0.into();
                     }
+                    // Seconds pass on a busy machine.
+                    _ if name == "ttl"
+                        && value.as_u64().is_some_and(|s| (840..900).contains(&s)) =>
+                    {
+                        *value = 900.into();
+                    }
                     _ => still(value),
                 }
             }

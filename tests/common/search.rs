@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{LUCID, free_port};
 
 pub const PASSWORD: &str = "correct horse";
 
-/// A node that is killed when the test ends.
+/// A node that ends with the test.
 pub struct Node {
     pub child: Child,
     pub base: String,
@@ -23,17 +25,17 @@ pub struct Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // It ends by itself, as it does under the supervisor; one that does not is killed.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGTERM,
-            );
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         for _ in 0..250 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
