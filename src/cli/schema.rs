@@ -74,13 +74,12 @@ pub(super) fn run(
                 .to_owned(),
         ));
     }
+    if !found.objects.is_empty() {
+        found.print(dry_run, out)?;
+    }
     if !refused.is_empty() {
-        if !found.objects.is_empty() {
-            found.print(dry_run, out)?;
-        }
         return Err(CliError::Other(refused.join("\n")));
     }
-    found.print(dry_run, out)?;
     let well = if is_check {
         found.changed + found.other + found.failed == 0
     } else {

@@ -1,4 +1,4 @@
-//! Services together (15 with those of `tests/api.rs` and `tests/api_contract.rs`).
+//! Services together (15 with those of `tests/api` and `tests/api_contract.rs`).
 
 use std::time::{Duration, Instant};
 

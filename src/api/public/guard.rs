@@ -170,7 +170,10 @@ pub(super) async fn authenticate(
         }
         // Who knows a key is let in whatever others do who come from the same address.
         let fault = match api.guesses.take(&from, Instant::now()) {
-            Ok(()) => stranger("this key or token is not known, or its time is over"),
+            Ok(()) => stranger(
+                "this key or token is not known, or its time is over; on the box `lucid api key create` \
+                 makes a key, and POST /auth/token a token",
+            ),
             Err(wait) => too_often(
                 code::GUESSING,
                 "too many wrong keys came from this address; wait",
@@ -182,7 +185,10 @@ pub(super) async fn authenticate(
     // A cookie of before a restart is no guess: its owner sees the page, and logs in again.
     if let Some(principal) = cookie(headers).and_then(|token| api.keys.recognise(token)) {
         if is_foreign(request.method(), headers) {
-            return stranger("this comes from another page").into_response();
+            return stranger(
+                "this comes from another page: use the one of the appliance, or send a key",
+            )
+            .into_response();
         }
         request.extensions_mut().insert(principal);
     }
@@ -202,7 +208,7 @@ async fn admit(api: &Api, wanted: ApiRole, request: Request, next: Next) -> Resp
             StatusCode::FORBIDDEN,
             code::ROLE,
             format!(
-                "this needs the role {}; {} is {}",
+                "this needs the role {}; {} is {}: use a key with that role",
                 wanted.name(),
                 principal.name,
                 principal.role.name()

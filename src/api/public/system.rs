@@ -129,7 +129,11 @@ async fn token(
 ) -> Result<Json<TokenView>, Fault> {
     let role = wanted.role.unwrap_or(who.role);
     if role > who.role {
-        let message = format!("{} may not have more than {}", who.name, who.role.name());
+        let message = format!(
+            "{} may not have more than {}: leave role out, or use a key that may more",
+            who.name,
+            who.role.name()
+        );
         return Err(StoreError::Forbidden(message).into());
     }
     let made = proof(&headers).and_then(|key| api.keys.token(key, role, TOKEN_SECONDS));
