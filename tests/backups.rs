@@ -11,14 +11,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::backups::{Whole, all_three, files};
 use common::{Options, on_pool, said};
 use lucid::units::GIB;
 use mongodb::bson::{Document, doc};
-use serde_json::Value;
 
 #[test]
 fn what_was_backed_up_comes_back_into_every_datastore_and_restic_reads_it() {
@@ -239,73 +237,6 @@ fn documents_come_back_as_of_a_moment_between_two_backups() {
     assert!(told.contains("no backup of this appliance"), "{told}");
     let told = one.failed(&[&at[..], &["yesterday"]].concat());
     assert!(told.contains("is no moment"), "{told}");
-    one.appliance.stop();
-}
-
-/// Of the document store.
-const VOLUME: &str = "mongodb";
-
-/// The collections of the last backup by name, each with its hash and when it was read.
-fn last_collections(one: &Whole) -> BTreeMap<String, (String, String)> {
-    let listed: Value = serde_json::from_str(&one.said(&["--json", "backup", "list"])).unwrap();
-    let last = listed[0]["backups"].as_array().unwrap().last().unwrap();
-    let parts = last["parts"].as_array().unwrap();
-    let documents = parts
-        .iter()
-        .find(|part| part["name"] == "document")
-        .unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    documents["facts"]["collections"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| {
-            let name = format!("{}.{}", text(&one["db"]), text(&one["name"]));
-            (name, (text(&one["hash"]), text(&one["read"])))
-        })
-        .collect()
-}
-
-#[test]
-fn what_the_log_does_not_name_is_taken_from_the_last_backup_and_a_rollback_is_noticed() {
-    let mut one = all_three();
-    let order = |id: i32| {
-        one.block(async |client| {
-            let orders = client.database("shop").collection::<Document>("orders");
-            orders.insert_one(doc! { "_id": id }).await.unwrap();
-        });
-    };
-    one.said(&[
-        "volume", "create", "chunks-a", "--type", "chunks", "--size", "100M",
-    ]);
-    one.fill(1);
-    order(1);
-    one.said(&["backup", "create"]);
-    let first = last_collections(&one);
-    order(2);
-    one.said(&["backup", "create"]);
-    let second = last_collections(&one);
-    assert_eq!(second["lucid.users"], first["lucid.users"]);
-    assert_ne!(second["shop.orders"], first["shop.orders"]);
-    one.said(&["backup", "drill"]);
-
-    // The same number of bytes, and other ones.
-    let taken = one.said(&["volume", "snapshot", "take", VOLUME, "--quiesce"]);
-    let taken = taken.trim();
-    one.fill(2);
-    one.said(&["backup", "create"]);
-    let third = last_collections(&one);
-    assert_ne!(third["lucid.users"].0, first["lucid.users"].0);
-    one.said(&["backup", "drill"]);
-
-    // The log of the state before knows nothing of what was lost.
-    one.said(&["volume", "rollback", VOLUME, taken, "--confirm", VOLUME]);
-    one.appliance.wait_state("ready");
-    order(3);
-    one.said(&["backup", "create"]);
-    let fourth = last_collections(&one);
-    assert_eq!(fourth["lucid.users"].0, first["lucid.users"].0);
-    one.said(&["backup", "drill"]);
     one.appliance.stop();
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::BackupError;
+use super::ahead::Ahead;
 use super::manifest::Facts;
 use super::rdb::{ScanError, Sorted};
 use super::source::Stream;
@@ -84,7 +86,8 @@ pub(super) async fn info(
         .collect())
 }
 
-fn number(info: &HashMap<String, String>, key: &str) -> u64 {
+/// One number of it; 0 where it is missing.
+pub(super) fn number(info: &HashMap<String, String>, key: &str) -> u64 {
     info.get(key).and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
@@ -141,8 +144,15 @@ async fn save(address: SocketAddr, login: &Login) -> Result<(), BackupError> {
 /// The file, held under a second name while this lives.
 pub(super) struct Held {
     path: PathBuf,
+    program: PathBuf,
+    read: Arc<Mutex<Read>>,
+}
+
+/// What was read of it.
+#[derive(Debug, Default)]
+struct Read {
+    sum: Sha256,
     keys: u64,
-    sum: Arc<Mutex<Sha256>>,
 }
 
 impl Drop for Held {
@@ -156,18 +166,46 @@ impl Drop for Held {
     }
 }
 
-/// Counts what is read into a sum.
-struct Summed<R> {
+/// Counts what is read into a sum, and at its end has a word with the engine's own program, which
+/// reads the file meanwhile.
+struct Checked<R> {
     from: R,
-    sum: Arc<Mutex<Sha256>>,
+    /// Keys that were found here.
+    keys: Option<u64>,
+    path: PathBuf,
+    check: Option<JoinHandle<Result<u64, BackupError>>>,
+    read: Arc<Mutex<Read>>,
 }
 
-impl<R: Read> Read for Summed<R> {
+impl<R: io::Read> Checked<R> {
+    fn end(&mut self) -> io::Result<()> {
+        let Some(check) = self.check.take() else {
+            return Ok(());
+        };
+        let ended = || io::Error::other("redis-check-rdb was not waited for");
+        let keys = check.join().map_err(|_| ended())?;
+        let keys = keys.map_err(io::Error::other)?;
+        if let Some(found) = self.keys.filter(|found| *found != keys) {
+            return Err(io::Error::other(format!(
+                "redis-check-rdb counts {keys} keys in {}, and {found} were found",
+                self.path.display(),
+            )));
+        }
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.keys = keys;
+        Ok(())
+    }
+}
+
+impl<R: io::Read> io::Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.update(&buffer[..read]);
-        Ok(read)
+        let count = self.from.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.end()?;
+        }
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.sum.update(&buffer[..count]);
+        Ok(count)
     }
 }
 
@@ -175,21 +213,16 @@ impl Held {
     /// What goes into the repository: the file in the order of its keys, where its values are of
     /// kinds that are known here.
     pub(super) fn stream(&self) -> Result<Stream, BackupError> {
-        let sum = Arc::clone(&self.sum);
-        let path = PathBuf::from(FILE);
+        let (program, file) = (self.program.clone(), self.path.clone());
+        let check = std::thread::Builder::new()
+            .name("check".to_owned())
+            .spawn(move || check(&program, &file))
+            .map_err(failed)?;
         match Sorted::open(&self.path) {
-            Ok(sorted) if sorted.keys() == self.keys => Ok(Stream {
-                path,
-                bytes: sorted.length(),
-                changed: jiff::Timestamp::now(),
-                open: Box::new(move || Ok(Box::new(Summed { from: sorted, sum }))),
-            }),
-            Ok(sorted) => Err(failed(format!(
-                "redis-check-rdb counts {} keys in {}, and {} were found",
-                self.keys,
-                self.path.display(),
-                sorted.keys()
-            ))),
+            Ok(sorted) => {
+                let (bytes, keys) = (sorted.length(), Some(sorted.keys()));
+                Ok(self.checked(sorted, bytes, keys, check))
+            }
             Err(ScanError::Io(error)) => Err(FsError::wrap("read", &self.path)(error).into()),
             Err(unknown @ ScanError::Unknown { .. }) => {
                 tracing::info!(
@@ -200,27 +233,45 @@ impl Held {
                 let meta = file
                     .metadata()
                     .map_err(FsError::wrap("look at", &self.path))?;
-                Ok(Stream {
-                    path,
-                    bytes: meta.len(),
-                    changed: jiff::Timestamp::now(),
-                    open: Box::new(move || Ok(Box::new(Summed { from: file, sum }))),
-                })
+                Ok(self.checked(file, meta.len(), None, check))
             }
+        }
+    }
+
+    fn checked(
+        &self,
+        from: impl io::Read + Send + 'static,
+        bytes: u64,
+        keys: Option<u64>,
+        check: JoinHandle<Result<u64, BackupError>>,
+    ) -> Stream {
+        let checked = Checked {
+            from,
+            keys,
+            path: self.path.clone(),
+            check: Some(check),
+            read: Arc::clone(&self.read),
+        };
+        Stream {
+            path: PathBuf::from(FILE),
+            bytes: Some(bytes),
+            changed: jiff::Timestamp::now(),
+            is_kept: false,
+            open: Box::new(move || Ok(Box::new(Ahead::of(checked)?))),
         }
     }
 
     /// What the stream was, when it was read to its end.
     pub(super) fn facts(&self) -> Facts {
-        let sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         Facts::Cache {
-            keys: self.keys,
-            sha256: super::hex(&sum.clone().finalize()),
+            keys: read.keys,
+            sha256: super::hex(&read.sum.clone().finalize()),
         }
     }
 }
 
-/// Has the engine save into its volume, and checks what it wrote.
+/// Has the engine save into its volume.
 pub(super) async fn capture(
     address: SocketAddr,
     login: &Login,
@@ -233,10 +284,10 @@ pub(super) async fn capture(
     // Of a backup that was cut off.
     let _ = std::fs::remove_file(&path);
     std::fs::hard_link(&file, &path).map_err(FsError::wrap("hold", &file))?;
-    let mut held = Held {
+    let held = Held {
         path,
-        keys: 0,
-        sum: Arc::default(),
+        program: program.to_owned(),
+        read: Arc::default(),
     };
     let meta = std::fs::metadata(&held.path).map_err(FsError::wrap("look at", &held.path))?;
     // File systems count time in ticks of some milliseconds.
@@ -249,7 +300,6 @@ pub(super) async fn capture(
             file.display()
         )));
     }
-    held.keys = check(program, &held.path)?;
     Ok(held)
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::manifest::{Collection, EngineVersion, Facts, Manifest, Moment, Part, Tip, VERSION};
+use super::pace::Pace;
 use super::repository::{Repository, Saved};
 use super::request::{Answer, Create, Files, Store};
 use super::search::Search;
@@ -37,13 +40,14 @@ pub(super) fn create(
             .collect::<BTreeMap<_, _>>(),
         parts: Vec::new(),
     };
+    let pace = Pace::watch(&wanted.stores, wanted.rest, runtime);
     {
         let _beside_others = repository.claim(false)?;
         for store in &wanted.stores {
             phase(&format!("backing up {}", store.role));
             manifest
                 .parts
-                .push(part(repository, wanted, store, host, runtime)?);
+                .push(part(repository, wanted, store, host, &pace, runtime)?);
         }
         for files in &wanted.files {
             phase(&format!("backing up {}", files.part));
@@ -81,26 +85,25 @@ fn part(
     wanted: &Create,
     store: &Store,
     host: &str,
+    pace: &Arc<Pace>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Part, BackupError> {
     let began = Instant::now();
     let login = &store.credentials.supervisor;
     match store.role {
         Role::Document => {
-            let pace = document::Pace(wanted.rest);
             super::scratch::passable(&wanted.scratch)?;
             let last = last_dump(repository, host)?;
-            let log = last.as_ref().map(|last| document::Log {
-                since: last.moment.before,
-                tip: last.tip.clone(),
-                spool: wanted.scratch.join("oplog"),
-            });
-            let before = last.as_ref().map(|last| document::Before {
-                collections: last.collections.clone(),
-                now: jiff::Timestamp::now(),
-            });
-            let address = store.address;
-            let dump = document::Dump::begin(address, login.clone(), pace, before, log)?;
+            let base = last
+                .as_ref()
+                .map(|last| base_of(repository, last, &wanted.scratch))
+                .transpose()?;
+            let what = document::Wanted {
+                address: store.address,
+                login: login.clone(),
+                lengths: repository.is_append_only(),
+            };
+            let mut dump = document::Dump::begin(what, Arc::clone(pace), base)?;
             let last = last.as_ref().map(|last| last.snapshot.as_str());
             let saved = repository.save_streams(document::PART, dump.streams()?, last)?;
             let facts = Facts::Document {
@@ -122,11 +125,7 @@ fn part(
             let engine = Search::new(store.address, login)?;
             let (from, snapshot, indices) =
                 runtime.block_on(engine.capture(&store.volume, &wanted.id))?;
-            let saved = repository.save_directory(
-                search::PART,
-                &from,
-                std::path::Path::new(search::DIR),
-            )?;
+            let saved = repository.save_directory(search::PART, &from, Path::new(search::DIR))?;
             Ok(made(
                 search::PART,
                 saved,
@@ -169,6 +168,35 @@ fn last_dump(repository: &Repository, host: &str) -> Result<Option<Last>, Backup
             })
         });
     Ok(dumps.max_by_key(|last| last.moment.before))
+}
+
+/// What the next dump builds on.
+fn base_of(
+    repository: &Repository,
+    last: &Last,
+    scratch: &Path,
+) -> Result<document::Base, BackupError> {
+    let mut otherwise = document::Names::default();
+    if last.collections.iter().any(|one| one.difference.is_some()) {
+        let path = format!("{}/{}", document::DUMP, document::DIFFERENCE);
+        let to = scratch.join("last-difference");
+        repository.restore(&last.snapshot, &path, &to, false)?;
+        otherwise = document::names(&to)?;
+        std::fs::remove_file(&to).map_err(FsError::wrap("remove", &to))?;
+    }
+    Ok(document::Base {
+        before: document::Before {
+            collections: last.collections.clone(),
+            otherwise,
+            now: jiff::Timestamp::now(),
+        },
+        log: document::Log {
+            since: last.moment.before,
+            tip: last.tip.clone(),
+            spool: scratch.join("oplog"),
+        },
+        difference: scratch.join("difference"),
+    })
 }
 
 fn directory(repository: &Repository, files: &Files) -> Result<Part, BackupError> {

@@ -74,6 +74,11 @@ fn collection(
     let dump = wanted.scratch.join("dump");
     let below = format!("{}/{db}", document::DUMP);
     repository.restore(snapshot, &below, &dump.join(db), false)?;
+    if known.difference.is_some() {
+        let difference = format!("{}/{}", document::DUMP, document::DIFFERENCE);
+        let to = dump.join(document::DIFFERENCE);
+        repository.restore(snapshot, &difference, &to, false)?;
+    }
     phase("putting the collection in");
     let meter = repository.meter().clone();
     let loaded = runtime.block_on(async {
@@ -88,7 +93,8 @@ fn collection(
         let only = |from_db: &str, from_name: &str| {
             (from_db == db && from_name == name).then(|| to.clone())
         };
-        let loaded = document::load(&client, &dump, &only, &mut |bytes| meter.add(bytes)).await;
+        let mut progress = |bytes| meter.add(bytes);
+        let loaded = document::load(&client, &dump, collections, &only, &mut progress).await;
         if loaded.is_err() {
             // It was not there before: half of it is of no use to anybody.
             let half = client.database(&to.0).collection::<bson::Document>(&to.1);
@@ -98,15 +104,24 @@ fn collection(
         }
         loaded
     })?;
-    match loaded.first() {
-        Some(now) if now.count == known.count && now.hash == known.hash => Ok(format!(
+    let missing = || BackupError::Refused(format!("{db}.{name} is not in the dump"));
+    let put = loaded.first().ok_or_else(missing)?;
+    phase("comparing");
+    let found = runtime.block_on(document::content(
+        wanted.store.address,
+        &wanted.store.credentials.supervisor,
+        to,
+    ))?;
+    if found.is_some_and(|now| now.count == put.count && now.hash == put.hash) {
+        Ok(format!(
             "{db}.{name} of {} is {}.{} now: {} documents, content hash equal",
-            manifest.taken, to.0, to.1, now.count
-        )),
-        _ => Err(BackupError::Refused(format!(
+            manifest.taken, to.0, to.1, put.count
+        ))
+    } else {
+        Err(BackupError::Refused(format!(
             "{}.{} is not equal to what was backed up: drop it, and run lucid backup verify",
             to.0, to.1
-        ))),
+        )))
     }
 }
 
@@ -196,7 +211,9 @@ async fn keys(
         store: wanted.store.clone(),
         data: wanted.scratch.join("cache"),
     };
-    let engine = rebuild(repository, manifest, &target, &wanted.scratch, phase).await?;
+    let engine = rebuild(repository, manifest, &target, &wanted.scratch, phase)
+        .await?
+        .engine;
     phase("putting the keys in");
     let login = &wanted.store.credentials.supervisor;
     let mut put = BTreeMap::new();

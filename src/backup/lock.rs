@@ -6,18 +6,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aes256ctr_poly1305aes::aead::Aead;
-use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key as CipherKey, Nonce};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use rustic_core::repofile::MasterKey;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::BackupError;
 use super::backend::Files;
+use super::seal::{Seal, name_of};
 
 const DIR: &str = "locks";
 /// A claim that was not renewed for so long is nobody's (restic's own bound).
@@ -26,7 +21,6 @@ const STALE: SignedDuration = SignedDuration::from_mins(30);
 const RENEW: Duration = Duration::from_mins(5);
 /// Between writing ours and looking whether another one came at the same moment.
 const SETTLE: Duration = Duration::from_millis(200);
-const NONCE: usize = 16;
 
 /// What stands in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +37,7 @@ struct Claim {
 #[derive(Clone)]
 pub(super) struct Locks {
     files: Arc<dyn Files>,
-    cipher: CipherKey,
+    seal: Seal,
     hostname: String,
 }
 
@@ -64,50 +58,13 @@ impl Drop for Held {
     }
 }
 
-/// A key as JSON, in the parts that restic names so.
-#[derive(Deserialize)]
-struct Parts {
-    mac: Mac,
-    encrypt: String,
-}
-
-#[derive(Deserialize)]
-struct Mac {
-    k: String,
-    r: String,
-}
-
-fn cipher_of(key: &MasterKey) -> Result<CipherKey, String> {
-    let parts: Parts = serde_json::to_value(key)
-        .and_then(serde_json::from_value)
-        .map_err(|error| error.to_string())?;
-    let mut bytes = Vec::with_capacity(64);
-    for part in [parts.encrypt, parts.mac.k, parts.mac.r] {
-        let part = STANDARD.decode(part).map_err(|error| error.to_string())?;
-        bytes.extend(part);
-    }
-    let whole: [u8; 64] = bytes
-        .try_into()
-        .map_err(|_| "the key is of an unknown length".to_owned())?;
-    Ok(whole.into())
-}
-
 impl Locks {
-    pub(super) fn new(
-        files: Arc<dyn Files>,
-        key: &MasterKey,
-        hostname: &str,
-    ) -> Result<Self, BackupError> {
-        let cipher = cipher_of(key).map_err(|cause| BackupError::Repository {
-            doing: "reading the key",
-            place: files.location(),
-            cause,
-        })?;
-        Ok(Self {
+    pub(super) fn new(files: Arc<dyn Files>, seal: Seal, hostname: &str) -> Self {
+        Self {
             files,
-            cipher,
+            seal,
             hostname: hostname.to_owned(),
-        })
+        }
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(super::backend::FileFault) -> BackupError {
@@ -125,18 +82,8 @@ impl Locks {
             Err(fault) if fault.is_missing => return Ok(None),
             read => read.map_err(self.failed("looking at locks"))?,
         };
-        let open = || {
-            let (nonce, rest) = content.split_at_checked(NONCE)?;
-            let cipher = Aes256CtrPoly1305Aes::new(&self.cipher);
-            let plain = cipher.decrypt(Nonce::from_slice(nonce), rest).ok()?;
-            // A version 2 repository may compress what is no pack; 2 is its mark.
-            let plain = match plain.split_first() {
-                Some((2, packed)) => zstd::decode_all(packed).ok()?,
-                _ => plain,
-            };
-            serde_json::from_slice(&plain).ok()
-        };
         // One that cannot be read was written with another key, or half.
+        let open = || serde_json::from_slice(&self.seal.open(&content)?).ok();
         Ok(open())
     }
 
@@ -184,14 +131,8 @@ impl Locks {
             cause,
         };
         let plain = serde_json::to_vec(&claim).map_err(|error| cannot(error.to_string()))?;
-        let mut nonce = [0_u8; NONCE];
-        getrandom::fill(&mut nonce).map_err(|error| cannot(error.to_string()))?;
-        let cipher = Aes256CtrPoly1305Aes::new(&self.cipher);
-        let secret = cipher
-            .encrypt(Nonce::from_slice(&nonce), plain.as_slice())
-            .map_err(|error| cannot(error.to_string()))?;
-        let content = [&nonce[..], &secret].concat();
-        let name = super::hex(&Sha256::digest(&content));
+        let content = self.seal.seal(&plain).map_err(cannot)?;
+        let name = name_of(&content);
         self.files
             .write(&format!("{DIR}/{name}"), vec![Bytes::from(content)])
             .map_err(self.failed("locking"))?;

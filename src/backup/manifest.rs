@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// What this version writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,16 +125,32 @@ pub struct Collection {
     pub db: String,
     /// Its name there.
     pub name: String,
-    /// Documents; 0 for a view.
+    /// Documents in its file; 0 for a view.
     pub count: u64,
     /// Their length in bytes.
     pub bytes: u64,
     /// Sum of the documents' SHA-256, which their order does not change.
     pub hash: String,
+    /// What changed since that file was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
     /// When it was read for a backup, RFC 3339: later ones take it from there as long as the store's
     /// log does not name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<String>,
+}
+
+/// Documents of a collection that are as the difference says, whatever its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// How many it names.
+    pub named: u64,
+    /// How many of them are there.
+    pub count: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// Sum of their SHA-256.
+    pub hash: String,
 }
 
 impl Collection {

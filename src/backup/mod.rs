@@ -10,6 +10,7 @@
 //! [`request::Request`]: neither its memory nor a fault in it reaches the supervisor. Nothing here
 //! decides when ([`schedule`] is pure) or touches a running appliance's volumes.
 
+mod ahead;
 mod backend;
 mod cache;
 mod create;
@@ -17,14 +18,17 @@ mod document;
 mod history;
 mod insert;
 mod key;
+mod lengths;
 mod lock;
 pub mod manifest;
+mod pace;
 pub mod rdb;
 mod rebuild;
 mod repository;
 pub mod request;
 mod retrieve;
 mod scratch;
+mod seal;
 mod search;
 mod source;
 mod verify;

@@ -59,10 +59,11 @@ fn fits(manifest: &Manifest, store: &Store) -> Result<(), BackupError> {
     if store.engine == crate::config::EngineKind::Mongod {
         return Err(BackupError::Refused(format!(
             "a restore into mongod is not made by Lucid: get the dump with `restic restore {} \
-             --target DIR` and load it with mongorestore",
+             --target DIR`, and load it with `mongorestore --oplogReplay DIR{}`",
             manifest
                 .part(document::PART)
-                .map_or("latest", |part| &part.snapshot)
+                .map_or("latest", |part| &part.snapshot),
+            document::DUMP
         )));
     }
     let foreign = match store.role {
@@ -92,6 +93,23 @@ fn fits(manifest: &Manifest, store: &Store) -> Result<(), BackupError> {
     Ok(())
 }
 
+/// A datastore that was made anew.
+pub(super) struct Rebuilt {
+    /// Its engine, which runs.
+    pub(super) engine: Scratch,
+    /// Every collection as it was put in; none where it is no document store.
+    pub(super) documents: Vec<Collection>,
+}
+
+impl From<Scratch> for Rebuilt {
+    fn from(engine: Scratch) -> Self {
+        Self {
+            engine,
+            documents: Vec::new(),
+        }
+    }
+}
+
 /// Puts the datastore of a backup into the directory of `target` and leaves its engine running
 /// there. What is on the way lies in `scratch`.
 pub(super) async fn rebuild(
@@ -100,7 +118,7 @@ pub(super) async fn rebuild(
     target: &Target,
     scratch: &Path,
     phase: &dyn Fn(&str),
-) -> Result<Scratch, BackupError> {
+) -> Result<Rebuilt, BackupError> {
     let store = &target.store;
     fits(manifest, store)?;
     let (snapshot, facts) = facts_of(manifest, store.role)?;
@@ -119,10 +137,12 @@ pub(super) async fn rebuild(
             let client = document::connect(engine.address, &store.credentials.supervisor)?;
             let meter = repository.meter().clone();
             let everything = |db: &str, name: &str| Some((db.to_owned(), name.to_owned()));
-            document::load(&client, &dump, &everything, &mut |bytes| meter.add(bytes)).await?;
+            let mut progress = |bytes| meter.add(bytes);
+            let documents =
+                document::load(&client, &dump, collections, &everything, &mut progress).await?;
             client.shutdown().await;
             remove(&dump)?;
-            Ok(engine)
+            Ok(Rebuilt { engine, documents })
         }
         Facts::Cache { keys, sha256 } => {
             phase("fetching the file of the cache");
@@ -142,7 +162,7 @@ pub(super) async fn rebuild(
             let loaded = loaded_all(&engine, store, *keys).await?;
             append_only_again(&engine, store).await?;
             kept_all(&engine, store, loaded).await?;
-            Ok(engine)
+            Ok(engine.into())
         }
         Facts::Search {
             snapshot: name,
@@ -160,7 +180,7 @@ pub(super) async fn rebuild(
                 let all: Vec<_> = indices.keys().map(String::as_str).collect();
                 client.restore(name, &all.join(","), None).await?;
             }
-            Ok(engine)
+            Ok(engine.into())
         }
         Facts::Files { .. } => Err(BackupError::Refused(format!(
             "backup {} has files where {} should be",
@@ -265,14 +285,15 @@ async fn append_only_again(engine: &Scratch, store: &Store) -> Result<(), Backup
 pub(super) async fn compare(
     manifest: &Manifest,
     store: &Store,
-    engine: &Scratch,
+    rebuilt: &Rebuilt,
 ) -> Result<Vec<String>, BackupError> {
     let (_, facts) = facts_of(manifest, store.role)?;
+    let engine = &rebuilt.engine;
     match facts {
-        Facts::Document { collections, .. } => {
+        Facts::Document { .. } => {
             let login = &store.credentials.supervisor;
             let found = document::contents(engine.address, login).await?;
-            same_collections(collections, &found)
+            same_collections(&rebuilt.documents, &found)
         }
         // Key by key it was compared when it was loaded.
         Facts::Cache { keys, .. } => Ok(vec![format!("cache: {keys} keys, file and count equal")]),
@@ -379,6 +400,7 @@ mod tests {
             count,
             bytes: 0,
             hash: hash.to_owned(),
+            difference: None,
             read: None,
         };
         let same = |now: Collection, expires| same_collections(&[of(3, "a")], &[(now, expires)]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustic_core::repofile::SnapshotFile;
 use rustic_core::{
@@ -17,6 +17,7 @@ use super::backend::{Adapter, Files, Place};
 use super::key::Key;
 use super::lock::{Held, Locks};
 use super::manifest::Manifest;
+use super::seal::Seal;
 use super::source::{Directory, Faults, Stream, Streams};
 
 /// Marks the snapshots of parts.
@@ -40,12 +41,17 @@ pub struct Meter(Arc<Counters>);
 struct Counters {
     done: AtomicU64,
     total: AtomicU64,
+    /// Nobody knows how much there is in all.
+    unknown: AtomicBool,
 }
 
 impl Meter {
-    /// Bytes done, and in all as far as that is known.
+    /// Bytes done, and in all; 0 as long as nobody knows that.
     pub fn get(&self) -> (u64, u64) {
         let done = self.0.done.load(Ordering::Relaxed);
+        if self.0.unknown.load(Ordering::Relaxed) {
+            return (done, 0);
+        }
         (done, self.0.total.load(Ordering::Relaxed).max(done))
     }
 
@@ -114,6 +120,7 @@ pub struct Repository {
     pub(super) inner: Rustic<OpenStatus>,
     pub(super) files: Arc<dyn Files>,
     options: RepositoryOptions,
+    seal: Seal,
     locks: Locks,
     pub(super) place: String,
     pub(super) host: String,
@@ -211,11 +218,17 @@ impl Repository {
         } else {
             return Err(BackupError::NoRepository(place));
         };
-        let locks = Locks::new(Arc::clone(&files), &inner.key(), host)?;
+        let seal = Seal::new(&inner.key()).map_err(|cause| BackupError::Repository {
+            doing: "reading the key",
+            place: place.clone(),
+            cause,
+        })?;
+        let locks = Locks::new(Arc::clone(&files), seal.clone(), host);
         Ok(Self {
             inner,
             files,
             options,
+            seal,
             locks,
             place,
             host: host.to_owned(),
@@ -231,6 +244,11 @@ impl Repository {
     /// Bytes read or written.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Its key.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// Whether nothing may be removed from it.
@@ -275,7 +293,7 @@ impl Repository {
         faults: &Faults,
         (from, to): (&Path, &Path),
         parent: Parent<'_>,
-    ) -> Result<Saved, BackupError>
+    ) -> Result<(Saved, SnapshotFile), BackupError>
     where
         R: ReadSource + 'static,
         R::Open: Send,
@@ -312,13 +330,14 @@ impl Repository {
             }
             (Err(error), _) => return Err(fault(error)),
         };
-        let summary = saved.summary.unwrap_or_default();
-        Ok(Saved {
+        let summary = saved.summary.clone().unwrap_or_default();
+        let told = Saved {
             snapshot: saved.id.to_hex().as_str().to_owned(),
             bytes: summary.total_bytes_processed,
             added: summary.data_added_packed,
             files: summary.total_files_processed,
-        })
+        };
+        Ok((told, saved))
     }
 
     /// Puts streams in as the part `label`. What the snapshot `last` has of the same length and time
@@ -332,13 +351,28 @@ impl Repository {
         streams: Vec<Stream>,
         last: Option<&str>,
     ) -> Result<Saved, BackupError> {
-        let (source, faults) = Streams::new(streams);
+        // What nothing is removed from would keep the snapshot without lengths as well.
+        let unknown = streams.iter().any(|stream| stream.bytes.is_none());
+        if unknown && self.is_append_only() {
+            return Err(BackupError::Refused(format!(
+                "the length of a file of {label} has to be known for an append-only repository"
+            )));
+        }
+        let (source, faults, lengths) = Streams::new(streams);
+        self.meter.0.unknown.store(unknown, Ordering::Relaxed);
         // A path of its own: who removes old snapshots of a group by its paths, as restic forget
         // does, must not take two parts for one.
         let root = format!("/{label}");
         let root = Path::new(&root);
         let parent = last.map_or(Parent::None, Parent::Of);
-        self.archive(PART, label, &source, &faults, (root, root), parent)
+        let (mut saved, snapshot) =
+            self.archive(PART, label, &source, &faults, (root, root), parent)?;
+        self.meter.0.unknown.store(false, Ordering::Relaxed);
+        let lengths = lengths.get();
+        if !lengths.is_empty() {
+            saved.snapshot = self.with_lengths(&snapshot, &lengths)?;
+        }
+        Ok(saved)
     }
 
     /// Puts a directory in as the part `label`, under the path `to`.
@@ -355,7 +389,9 @@ impl Repository {
             part: label.to_owned(),
             cause: cause_of(&error),
         })?;
-        self.archive(PART, label, &source, &faults, (from, to), Parent::Latest)
+        let paths = (from, to);
+        let saved = self.archive(PART, label, &source, &faults, paths, Parent::Latest)?;
+        Ok(saved.0)
     }
 
     /// Makes the backup be there.
@@ -369,14 +405,17 @@ impl Repository {
         })?;
         let stream = Stream {
             path: PathBuf::from(MANIFEST_FILE),
-            bytes: text.len() as u64,
+            bytes: Some(text.len() as u64),
             changed: jiff::Timestamp::now(),
+            is_kept: false,
             open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
         };
-        let (source, faults) = Streams::new(vec![stream]);
+        let (source, faults, _) = Streams::new(vec![stream]);
         let root = Path::new("/manifest");
         let id = &manifest.id;
-        self.archive(MANIFEST, id, &source, &faults, (root, root), Parent::None)
+        let paths = (root, root);
+        let saved = self.archive(MANIFEST, id, &source, &faults, paths, Parent::None)?;
+        Ok(saved.0)
     }
 
     /// Ids and sizes of the repository's files of one kind.

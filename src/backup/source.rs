@@ -12,6 +12,11 @@ use rustic_core::{
     ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult,
 };
 
+use super::lengths::Lengths;
+
+/// Stands for a length that is not known yet.
+const UNKNOWN: u64 = u32::MAX as u64;
+
 /// What went wrong while something was read; the first is enough.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Faults(Arc<Mutex<Option<String>>>);
@@ -36,10 +41,12 @@ type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
 pub(super) struct Stream {
     /// Where it stands in the backup, absolute.
     pub(super) path: PathBuf,
-    /// Its length, which is known before it is read.
-    pub(super) bytes: u64,
+    /// Its length, where that is known before it is read.
+    pub(super) bytes: Option<u64>,
     /// When its content changed: what the parent has of the same length and time is not read.
     pub(super) changed: Timestamp,
+    /// Length and time are the parent's; where that has it not any more, what is read is another one.
+    pub(super) is_kept: bool,
     /// Begins it.
     pub(super) open: Open,
 }
@@ -47,30 +54,53 @@ pub(super) struct Stream {
 /// Streams, in the order of their paths.
 pub(super) struct Streams {
     entries: Mutex<Vec<Stream>>,
-    total: u64,
+    /// Absent where that of one of them is.
+    total: Option<u64>,
     faults: Faults,
+    lengths: Found,
+}
+
+/// Lengths that were found by reading.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found(Arc<Mutex<Lengths>>);
+
+impl Found {
+    /// Those so far.
+    pub(super) fn get(&self) -> Lengths {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, path: &Path, bytes: u64) {
+        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lengths.insert(path.to_owned(), bytes);
+    }
 }
 
 impl Streams {
-    pub(super) fn new(mut entries: Vec<Stream>) -> (Self, Faults) {
+    pub(super) fn new(mut entries: Vec<Stream>) -> (Self, Faults, Found) {
         // By parts: `a/x` comes before `a-b`, as in the tree that is made of them.
         entries.sort_by(|one, two| one.path.cmp(&two.path));
-        let faults = Faults::default();
+        let (faults, lengths) = (Faults::default(), Found::default());
         let streams = Self {
             total: entries.iter().map(|entry| entry.bytes).sum(),
             entries: Mutex::new(entries),
             faults: faults.clone(),
+            lengths: lengths.clone(),
         };
-        (streams, faults)
+        (streams, faults, lengths)
     }
 }
 
 /// A stream before it is opened.
 pub(super) struct OpenStream {
     path: PathBuf,
-    bytes: u64,
+    bytes: Option<u64>,
     open: Open,
     faults: Faults,
+    lengths: Found,
 }
 
 /// A file before it is opened.
@@ -86,31 +116,61 @@ pub(super) struct OpenFile {
 pub(super) struct Watched<R> {
     inner: R,
     path: PathBuf,
-    left: Option<u64>,
+    length: Length,
     faults: Faults,
 }
 
+/// What is known of a length.
+enum Length {
+    /// So much is yet to come.
+    Left(u64),
+    /// So much came; it is noted at the end.
+    Counted(u64, Found),
+    /// It is no matter.
+    Any,
+}
+
 impl<R: Read> Read for Watched<R> {
+    /// Fills the whole buffer, but at the end: the library takes the shortest read that it ever got
+    /// for the length of all that follow.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer).inspect_err(|error| {
-            self.faults.note(&self.path, &error.to_string());
-        })?;
-        if let Some(left) = &mut self.left {
-            let read = read as u64;
-            let wrong = if read > *left {
-                Some("it is longer than it was before")
-            } else if read == 0 && *left > 0 && !buffer.is_empty() {
-                Some("it ends too early")
-            } else {
-                None
-            };
-            if let Some(wrong) = wrong {
-                self.faults.note(&self.path, wrong);
-                return Err(io::Error::other(wrong));
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.inner.read(&mut buffer[read..]) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.faults.note(&self.path, &error.to_string());
+                    return Err(error);
+                }
             }
-            *left -= read;
         }
-        Ok(read)
+        let bytes = read as u64;
+        let is_end = read < buffer.len();
+        let wrong = match &mut self.length {
+            Length::Left(left) if bytes > *left => Some("it is longer than it was before"),
+            Length::Left(left) if bytes < *left && is_end => Some("it ends too early"),
+            Length::Left(left) => {
+                *left -= bytes;
+                None
+            }
+            Length::Counted(count, found) => {
+                *count += bytes;
+                if is_end {
+                    found.note(&self.path, *count);
+                }
+                None
+            }
+            Length::Any => None,
+        };
+        match wrong {
+            Some(wrong) => {
+                self.faults.note(&self.path, wrong);
+                Err(io::Error::other(wrong))
+            }
+            None => Ok(read),
+        }
     }
 }
 
@@ -124,8 +184,11 @@ impl ReadSourceOpen for OpenStream {
         })?;
         Ok(Watched {
             inner,
+            length: match self.bytes {
+                Some(bytes) => Length::Left(bytes),
+                None => Length::Counted(0, self.lengths),
+            },
             path: self.path,
-            left: Some(self.bytes),
             faults: self.faults,
         })
     }
@@ -136,7 +199,7 @@ impl ReadSource for Streams {
     type Iter = std::vec::IntoIter<RusticResult<ReadSourceEntry<Self::Open>>>;
 
     fn size(&self) -> RusticResult<Option<u64>> {
-        Ok(Some(self.total))
+        Ok(self.total)
     }
 
     fn entries(&self) -> Self::Iter {
@@ -153,7 +216,8 @@ impl ReadSource for Streams {
                     })?;
                 let meta = Metadata {
                     mode: Some(0o600),
-                    size: stream.bytes,
+                    // The library makes room for as much as one piece at once.
+                    size: stream.bytes.unwrap_or(UNKNOWN),
                     links: 1,
                     mtime: Some(changed),
                     ..Metadata::default()
@@ -163,9 +227,10 @@ impl ReadSource for Streams {
                     node: Node::new_node(&name, NodeType::File, meta),
                     open: Some(OpenStream {
                         path: stream.path.clone(),
-                        bytes: stream.bytes,
+                        bytes: stream.bytes.filter(|_| !stream.is_kept),
                         open: stream.open,
                         faults: self.faults.clone(),
+                        lengths: self.lengths.clone(),
                     }),
                     path: stream.path,
                 })
@@ -211,7 +276,7 @@ impl ReadSourceOpen for OpenFile {
         Ok(Watched {
             inner,
             path: self.path,
-            left: self.bytes,
+            length: self.bytes.map_or(Length::Any, Length::Left),
             faults: self.faults,
         })
     }
@@ -262,6 +327,68 @@ impl ReadSource for Directory {
             inner: self.inner.entries(),
             faults: self.faults.clone(),
             root: PathBuf::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one byte at a time.
+    struct Dripping(io::Cursor<Vec<u8>>);
+
+    impl Read for Dripping {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let room = buffer.len().min(1);
+            self.0.read(&mut buffer[..room])
+        }
+    }
+
+    fn watched(content: &[u8], said: u64) -> Watched<Dripping> {
+        Watched {
+            inner: Dripping(io::Cursor::new(content.to_vec())),
+            path: PathBuf::from("/a"),
+            length: Length::Left(said),
+            faults: Faults::default(),
+        }
+    }
+
+    #[test]
+    fn every_read_is_as_long_as_it_can_be() {
+        let mut from = watched(b"abcdefg", 7);
+        let mut buffer = [0; 4];
+        assert_eq!(from.read(&mut buffer).unwrap(), 4);
+        assert_eq!(from.read(&mut buffer).unwrap(), 3);
+        assert_eq!(from.read(&mut buffer).unwrap(), 0);
+        assert_eq!(from.faults.first(), None);
+    }
+
+    #[test]
+    fn a_length_that_nobody_knew_is_noted_at_the_end() {
+        let found = Found::default();
+        let mut from = Watched {
+            length: Length::Counted(0, found.clone()),
+            ..watched(b"abcdefgh", 0)
+        };
+        let mut buffer = [0; 4];
+        for left in [4, 4] {
+            assert_eq!(from.read(&mut buffer).unwrap(), left);
+            assert!(found.get().is_empty());
+        }
+        assert_eq!(from.read(&mut buffer).unwrap(), 0);
+        assert_eq!(found.get(), Lengths::from([(PathBuf::from("/a"), 8)]));
+    }
+
+    #[test]
+    fn what_is_shorter_or_longer_than_it_was_said_to_be_is_a_fault() {
+        for (said, told) in [
+            (8, "/a: it ends too early"),
+            (6, "/a: it is longer than it was before"),
+        ] {
+            let mut from = watched(b"abcdefg", said);
+            assert!(from.read_to_end(&mut Vec::new()).is_err());
+            assert_eq!(from.faults.first().unwrap(), told);
         }
     }
 }

@@ -269,10 +269,10 @@ fn rebuild_and_compare(
     phase: &dyn Fn(&str),
 ) -> Result<(Scratch, Vec<String>), BackupError> {
     let scratch = &wanted.scratch;
-    let engine = runtime.block_on(rebuild(repository, manifest, target, scratch, phase))?;
+    let rebuilt = runtime.block_on(rebuild(repository, manifest, target, scratch, phase))?;
     phase(&format!("comparing {}", target.store.role));
-    let compared = runtime.block_on(compare(manifest, &target.store, &engine))?;
-    Ok((engine, compared))
+    let compared = runtime.block_on(compare(manifest, &target.store, &rebuilt))?;
+    Ok((rebuilt.engine, compared))
 }
 
 fn drill(

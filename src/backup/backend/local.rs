@@ -1,27 +1,78 @@
 //! A directory. A file is there with its whole content or not at all, and stays after a power cut.
+//!
+//! Packs are many, and of no use before an index names them: they go to the disk as they come, and
+//! are made to stay together, before the next file of another kind is written. To wait for each of
+//! them would have every commit of the datastores wait as well.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use rustix::fs::{Advice, fadvise, syncfs};
 
 use super::{FileFault, FileResult, Files};
 use crate::fsx;
 
 /// Ends the name of a file that is being written; no such name is an id.
 const TEMPORARY: &str = ".part";
+/// Where packs lie.
+const PACKS: &str = "data/";
 
 #[derive(Debug)]
 pub(super) struct Local {
     root: PathBuf,
+    /// The directory, opened before the first of the packs that are not known to stay yet: what
+    /// the disk could not keep since then is told to it.
+    unsettled: Mutex<Option<File>>,
 }
 
 impl Local {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            unsettled: Mutex::default(),
+        }
     }
+
+    fn write_pack(&self, temporary: &Path, path: &Path, content: &[Bytes]) -> io::Result<()> {
+        let mut unsettled = self
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if unsettled.is_none() {
+            *unsettled = Some(File::open(&self.root)?);
+        }
+        drop(unsettled);
+        let file = put(temporary, content)?;
+        std::fs::rename(temporary, path)?;
+        // Begins to write it, and leaves the memory to others.
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+        Ok(())
+    }
+
+    /// Every pack stays after this.
+    fn settle(&self) -> io::Result<()> {
+        let mut unsettled = self
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = unsettled.as_ref() {
+            syncfs(root)?;
+            *unsettled = None;
+        }
+        Ok(())
+    }
+}
+
+fn put(path: &Path, content: &[Bytes]) -> io::Result<File> {
+    let mut file = File::create(path)?;
+    for bytes in content {
+        file.write_all(bytes)?;
+    }
+    Ok(file)
 }
 
 fn fault(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileFault {
@@ -97,20 +148,20 @@ impl Files for Local {
     }
 
     fn write(&self, path: &str, content: Vec<Bytes>) -> FileResult<()> {
+        let is_pack = path.starts_with(PACKS);
         let path = self.root.join(path);
         let mut name = path.clone().into_os_string();
         name.push(TEMPORARY);
         let temporary = PathBuf::from(name);
-        let dir = path.parent().unwrap_or(&self.root);
-        let written = File::create(&temporary)
-            .and_then(|mut file| {
-                for bytes in &content {
-                    file.write_all(bytes)?;
-                }
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .and_then(|()| fsx::sync_dir(dir));
+        let written = if is_pack {
+            self.write_pack(&temporary, &path, &content)
+        } else {
+            let dir = path.parent().unwrap_or(&self.root);
+            self.settle()
+                .and_then(|()| put(&temporary, &content)?.sync_all())
+                .and_then(|()| std::fs::rename(&temporary, &path))
+                .and_then(|()| fsx::sync_dir(dir))
+        };
         written.map_err(|error| {
             // What is left of it has no id for a name, and is written over the next time.
             let _ = std::fs::remove_file(&temporary);

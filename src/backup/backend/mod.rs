@@ -105,7 +105,8 @@ pub(super) trait Files: Send + Sync + std::fmt::Debug + 'static {
     fn list(&self, dir: &str) -> FileResult<Vec<(String, u64)>>;
     /// A file, or `range` (offset, length) of it.
     fn read(&self, path: &str, range: Option<(u32, u32)>) -> FileResult<Bytes>;
-    /// Writes a file as a whole; it is durable then.
+    /// Writes a file as a whole. It is durable then, and so is every one before; a pack, when the
+    /// next file of another kind is.
     fn write(&self, path: &str, content: Vec<Bytes>) -> FileResult<()>;
     /// Removes one; that it is not there is no fault.
     fn remove(&self, path: &str) -> FileResult<()>;

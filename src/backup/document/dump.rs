@@ -1,10 +1,10 @@
-//! Reads the collections from one state of the store, without writing them anywhere: the store adds
-//! up their length, which a repository wants to know first; then they are read once, as the streams
-//! that go into it. The state is that of a transaction, which secantus and mongod both keep while
+//! Reads the collections from one state of the store, without writing them anywhere: as the streams
+//! that go into a repository. Where that wants to know their length first, the store adds it up, which
+//! means that it reads everything twice. The state is that of a transaction, which secantus and mongod both keep while
 //! others write.
 //!
-//! A collection that the store's log does not name since the last backup is not read: it is taken
-//! from that.
+//! A collection of which the store's log names no document since the last backup is not read: it is
+//! taken from that. Where it names few, these alone are read, into a difference.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -17,12 +17,14 @@ use mongodb::ClientSession;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::read::{IDLE, Pace, Tally, length, send};
+use super::difference;
+use super::read::{IDLE, Tally, length, send};
 use super::state::{Log, Spool, pinned, tip, touch};
 use super::unchanged::Before;
-use super::{DUMP, Listed, connect};
+use super::{DIFFERENCE, DUMP, Listed, connect};
 use crate::backup::BackupError;
-use crate::backup::manifest::{Collection, Moment, Tip};
+use crate::backup::manifest::{self, Collection, Moment, Tip};
+use crate::backup::pace::Pace;
 use crate::backup::source::Stream;
 use crate::engine::Login;
 
@@ -56,9 +58,11 @@ pub(in crate::backup) struct Dump {
 /// One collection before it is read.
 struct Ahead {
     one: Listed,
-    bytes: u64,
-    /// What the last backup has of it, where that is what the store has.
+    /// Its length, where somebody knows it.
+    bytes: Option<u64>,
+    /// What the last backup has of it, where that is what the store has but for a difference.
     before: Option<Collection>,
+    difference: Option<manifest::Difference>,
 }
 
 /// What is known when nothing was read yet.
@@ -67,17 +71,37 @@ struct Begun {
     moment: Option<Moment>,
     tip: Option<Tip>,
     log: Option<Spool>,
+    difference: Option<difference::Spool>,
+}
+
+/// Of what a dump is made.
+#[derive(Debug)]
+pub(in crate::backup) struct Wanted {
+    /// Where the store listens.
+    pub(in crate::backup) address: SocketAddr,
+    /// Who reads it.
+    pub(in crate::backup) login: Login,
+    /// The length of every stream is to be known before it is read.
+    pub(in crate::backup) lengths: bool,
+}
+
+/// What a dump builds on.
+#[derive(Debug)]
+pub(in crate::backup) struct Base {
+    /// The last backup.
+    pub(in crate::backup) before: Before,
+    /// Where the store's log since then may lie.
+    pub(in crate::backup) log: Log,
+    /// Where the difference to it may lie.
+    pub(in crate::backup) difference: PathBuf,
 }
 
 impl Dump {
-    /// Begins a transaction and looks at what is in it. `before` is the last backup, and where the
-    /// store's log since then may lie.
+    /// Begins a transaction and looks at what is in it.
     pub(in crate::backup) fn begin(
-        address: SocketAddr,
-        login: Login,
-        pace: Pace,
-        before: Option<Before>,
-        log: Option<Log>,
+        wanted: Wanted,
+        pace: Arc<Pace>,
+        base: Option<Base>,
     ) -> Result<Self, BackupError> {
         let (orders, taken) = mpsc::unbounded_channel();
         let (ready, first) = oneshot::channel();
@@ -92,8 +116,8 @@ impl Dump {
                     .build();
                 match runtime {
                     Ok(runtime) => runtime.block_on(async {
-                        let begun = begin(address, &login, before, log).await;
-                        serve(begun, pace, ready, taken, &theirs).await;
+                        let begun = begin(&wanted, base, &pace).await;
+                        serve(begun, &pace, ready, taken, &theirs).await;
                     }),
                     Err(error) => {
                         let _ = ready.send(Err(BackupError::Refused(error.to_string())));
@@ -117,14 +141,28 @@ impl Dump {
     ///
     /// # Errors
     /// [`BackupError::Capture`]
-    pub(in crate::backup) fn streams(&self) -> Result<Vec<Stream>, BackupError> {
+    pub(in crate::backup) fn streams(&mut self) -> Result<Vec<Stream>, BackupError> {
         let mut streams = Vec::new();
         if let Some(log) = &self.begun.log {
             let path = log.path.clone();
             streams.push(Stream {
                 path: PathBuf::from(super::LOG),
-                bytes: log.bytes,
+                bytes: Some(log.bytes),
                 changed: self.now,
+                is_kept: false,
+                open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
+            });
+        }
+        let differ = self.begun.collections.iter();
+        if let Some(spool) = &mut self.begun.difference
+            && differ.clone().any(|ahead| ahead.difference.is_some())
+        {
+            let (path, bytes) = spool.finish()?;
+            streams.push(Stream {
+                path: PathBuf::from(format!("{DUMP}/{DIFFERENCE}")),
+                bytes: Some(bytes),
+                changed: self.now,
+                is_kept: false,
                 open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
             });
         }
@@ -133,8 +171,9 @@ impl Dump {
             let file = ahead.one.file();
             streams.push(Stream {
                 path: PathBuf::from(format!("{DUMP}/{file}.metadata.json")),
-                bytes: metadata.len() as u64,
+                bytes: Some(metadata.len() as u64),
                 changed: self.now,
+                is_kept: false,
                 open: Box::new(move || Ok(Box::new(io::Cursor::new(metadata)))),
             });
             if ahead.one.is_view() {
@@ -156,6 +195,7 @@ impl Dump {
                 path: PathBuf::from(format!("{DUMP}/{file}.bson")),
                 bytes: ahead.bytes,
                 changed: before.unwrap_or(self.now),
+                is_kept: before.is_some(),
                 open: Box::new(open),
             });
         }
@@ -176,13 +216,22 @@ impl Dump {
             .enumerate()
             .map(|(index, ahead)| {
                 let one = &ahead.one;
+                let difference = ahead.difference.clone();
                 if let Some(tally) = read(index) {
-                    // Where it was taken from the last backup in part, this is newer.
+                    // The repository had not all of the last backup's file, and read it anew; what
+                    // differed from that is the same in it.
                     let since = ahead.before.as_ref().and_then(|one| one.read.clone());
-                    return Ok(tally.of(one, since.or_else(|| Some(self.now.to_string()))));
+                    let read = since.or_else(|| Some(self.now.to_string()));
+                    return Ok(Collection {
+                        difference,
+                        ..tally.of(one, read)
+                    });
                 }
                 match &ahead.before {
-                    Some(before) => Ok(before.clone()),
+                    Some(before) => Ok(Collection {
+                        difference,
+                        ..before.clone()
+                    }),
                     None if one.is_view() => Ok(Tally::default().of(one, None)),
                     None => Err(BackupError::Capture {
                         part: format!("{}.{}", one.db, one.name),
@@ -216,36 +265,45 @@ impl Read for Incoming {
 
 type Pinned = (mongodb::Client, ClientSession, Begun);
 
-async fn begin(
-    address: SocketAddr,
-    login: &Login,
-    before: Option<Before>,
-    log: Option<Log>,
-) -> Result<Pinned, BackupError> {
-    let client = connect(address, login)?;
+async fn begin(wanted: &Wanted, base: Option<Base>, pace: &Pace) -> Result<Pinned, BackupError> {
+    let client = connect(wanted.address, &wanted.login)?;
     let (mut session, listed, moment) = pinned(&client).await?;
-    let (mut last, mut spool, mut changed) = (None, None, None);
+    let (mut last, mut spool, mut known, mut differences) = (None, None, None, None);
     if let Some(moment) = moment {
         last = tip(&client, moment).await?;
-        if let Some(log) = log {
-            (spool, changed) = super::state::spool(&client, log, moment).await?;
+        if let Some(base) = base {
+            let (log, noted) = super::state::spool(&client, base.log, moment).await?;
+            spool = log;
+            if let Some(noted) = noted {
+                known = Some((base.before, noted));
+                differences = Some(difference::Spool::create(base.difference)?);
+            }
         }
     }
     let mut collections = Vec::with_capacity(listed.len());
     for one in listed {
-        let kept = before
+        let mut kept = known
             .as_ref()
-            .zip(changed.as_ref())
-            .and_then(|(before, changed)| before.kept(&one, changed));
+            .and_then(|(before, noted)| before.kept(&one, noted));
+        let mut difference = None;
+        if let (Some(some), Some(spool)) = (&kept, &mut differences)
+            && !some.otherwise.is_empty()
+        {
+            difference = spool.add(&client, &mut session, &one, some, pace).await?;
+            if difference.is_none() {
+                kept = None;
+            }
+        }
         let bytes = match &kept {
-            Some(kept) => kept.bytes,
-            None if one.is_view() => 0,
-            None => length(&client, &mut session, &one).await?,
+            Some(kept) => Some(kept.collection.bytes),
+            None if one.is_view() || !wanted.lengths => None,
+            None => Some(length(&client, &mut session, &one).await?),
         };
         collections.push(Ahead {
             one,
             bytes,
-            before: kept,
+            before: kept.map(|kept| kept.collection),
+            difference,
         });
     }
     let begun = Begun {
@@ -253,6 +311,7 @@ async fn begin(
         moment,
         tip: last,
         log: spool,
+        difference: differences,
     };
     Ok((client, session, begun))
 }
@@ -261,7 +320,7 @@ type Ready = oneshot::Sender<Result<Begun, BackupError>>;
 
 async fn serve(
     begun: Result<Pinned, BackupError>,
-    pace: Pace,
+    pace: &Pace,
     ready: Ready,
     mut orders: mpsc::UnboundedReceiver<Order>,
     tallies: &Tallies,

@@ -7,7 +7,9 @@ use mongodb::Database;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use percent_encoding::percent_decode_str;
 
-use super::Sum;
+use super::difference::Difference;
+use super::read::Tally;
+use super::{DIFFERENCE, Sum};
 use crate::backup::BackupError;
 use crate::backup::manifest::Collection;
 use crate::fsx::FsError;
@@ -18,7 +20,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// A document is at most 16 MiB, and some for its own index.
 const LARGEST: usize = (16 << 20) + (16 << 10);
 
-/// What was put back.
+/// What was put back: what the store has to serve now.
 pub(in crate::backup) type Loaded = Vec<Collection>;
 
 /// Where a collection of the dump goes.
@@ -29,15 +31,18 @@ fn wrong(path: &Path, cause: impl std::fmt::Display) -> BackupError {
 }
 
 /// Loads every collection below `dump` that `target` names a place for. A collection that is there
-/// already is an error: nothing is mixed with what somebody has.
+/// already is an error: nothing is mixed with what somebody has. So is one that is not what `known`
+/// says of it.
 pub(in crate::backup) async fn load(
     client: &mongodb::Client,
     dump: &Path,
+    known: &[Collection],
     target: Target<'_>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Loaded, BackupError> {
     let mut loaded = Vec::new();
     let mut views = Vec::new();
+    let difference = Difference::read(&dump.join(DIFFERENCE))?;
     for path in metadata_files(dump)? {
         let text = std::fs::read(&path).map_err(FsError::wrap("read", &path))?;
         let value: serde_json::Value =
@@ -90,13 +95,12 @@ pub(in crate::backup) async fn load(
                 .await
                 .map_err(failed)?;
         }
-        let bson = bson_of(&path);
-        let facts = documents(&database, &to_name, &bson, progress).await?;
-        loaded.push(Collection {
-            db: to_db,
-            name: to_name,
-            ..facts
-        });
+        let one = known.iter().find(|one| one.db == db && one.name == name);
+        let one =
+            one.ok_or_else(|| wrong(&path, "the backup's manifest knows no such collection"))?;
+        let mut sink = Sink::new(&database, &to_name, progress);
+        documents(&mut sink, &bson_of(&path), one, &difference).await?;
+        loaded.push(sink.end().await?);
     }
     // A view may show another one; the engine refuses none whose source is missing.
     for (database, name, options) in views {
@@ -109,6 +113,7 @@ pub(in crate::backup) async fn load(
             count: 0,
             bytes: 0,
             hash: Sum::default().hex(),
+            difference: None,
             read: None,
         });
     }
@@ -127,49 +132,105 @@ async fn create(
     database.run_command(command).await.map(drop)
 }
 
+/// A collection that documents are put into.
+struct Sink<'a> {
+    collection: mongodb::Collection<RawDocumentBuf>,
+    progress: &'a mut (dyn FnMut(u64) + Send),
+    batch: Vec<RawDocumentBuf>,
+    held: usize,
+    tally: Tally,
+}
+
+impl<'a> Sink<'a> {
+    fn new(database: &Database, name: &str, progress: &'a mut (dyn FnMut(u64) + Send)) -> Self {
+        Self {
+            collection: database.collection(name),
+            progress,
+            batch: Vec::new(),
+            held: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    async fn put(&mut self, document: RawDocumentBuf) -> Result<(), BackupError> {
+        self.tally.add(document.as_bytes());
+        self.held += document.as_bytes().len();
+        self.batch.push(document);
+        if self.batch.len() >= BATCH || self.held >= BATCH_BYTES {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), BackupError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let put = self.collection.insert_many(batch).ordered(false).await;
+        put.map_err(|error| {
+            BackupError::Refused(format!("{}: {error}", self.collection.namespace()))
+        })?;
+        (self.progress)(self.held as u64);
+        self.held = 0;
+        Ok(())
+    }
+
+    /// Answers what was put in.
+    async fn end(mut self) -> Result<Collection, BackupError> {
+        self.send().await?;
+        let name = self.collection.namespace();
+        Ok(self.tally.named(&name.db, &name.coll, None))
+    }
+}
+
+/// Puts in what the file of a collection has, but for what the difference names, and then what that
+/// has in its place. Both have to be what the manifest says of them.
 async fn documents(
-    database: &Database,
-    name: &str,
+    to: &mut Sink<'_>,
     path: &Path,
-    progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Collection, BackupError> {
+    known: &Collection,
+    difference: &Difference,
+) -> Result<(), BackupError> {
     let file = std::fs::File::open(path).map_err(FsError::wrap("open", path))?;
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let collection = database.collection::<RawDocumentBuf>(name);
-    let (mut sum, mut count, mut bytes) = (Sum::default(), 0, 0);
-    let mut batch = Vec::new();
-    let mut held = 0;
-    loop {
-        let next = next(&mut file).map_err(|error| wrong(path, error))?;
-        let full = batch.len() >= BATCH || held >= BATCH_BYTES;
-        if (full || next.is_none()) && !batch.is_empty() {
-            collection
-                .insert_many(std::mem::take(&mut batch))
-                .ordered(false)
-                .await
-                .map_err(|error| {
-                    BackupError::Refused(format!("{}.{name}: {error}", database.name()))
-                })?;
-            progress(held as u64);
-            held = 0;
+    let name = (known.db.clone(), known.name.clone());
+    let mut of_file = Tally::default();
+    while let Some(bytes) = next(&mut file).map_err(|error| wrong(path, error))? {
+        of_file.add(&bytes);
+        let document = RawDocumentBuf::from_bytes(bytes).map_err(|error| wrong(path, error))?;
+        if !difference.has(&name, &document) {
+            to.put(document).await?;
         }
-        let Some(document) = next else {
-            break;
-        };
-        sum.add(&document);
-        count += 1;
-        bytes += document.len() as u64;
-        held += document.len();
-        batch.push(RawDocumentBuf::from_bytes(document).map_err(|error| wrong(path, error))?);
     }
-    Ok(Collection {
-        db: database.name().to_owned(),
-        name: name.to_owned(),
-        count,
-        bytes,
-        hash: sum.hex(),
-        read: None,
-    })
+    let found = of_file.named(&known.db, &known.name, None);
+    if (found.count, &found.hash) != (known.count, &known.hash) {
+        return Err(wrong(
+            path,
+            format!(
+                "it has {} documents with the hash {}, {} with {} were backed up",
+                found.count, found.hash, known.count, known.hash
+            ),
+        ));
+    }
+    let mut of_difference = Tally::default();
+    for document in difference.documents(&name)? {
+        let document = document?;
+        of_difference.add(document.as_bytes());
+        to.put(document).await?;
+    }
+    let named = difference.named(&name);
+    let found = (named > 0).then(|| of_difference.difference(named));
+    if found == known.difference {
+        return Ok(());
+    }
+    Err(wrong(
+        path,
+        format!(
+            "the difference to it is {found:?}, {:?} was backed up",
+            known.difference
+        ),
+    ))
 }
 
 /// The next document of a file; `None` at its end.

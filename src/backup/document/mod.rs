@@ -1,8 +1,10 @@
 //! The document store: a dump as mongodump lays it out, read from one state of the store.
 
+mod difference;
 mod dump;
 mod load;
 mod namespaces;
+mod noted;
 mod read;
 mod replay;
 mod state;
@@ -17,10 +19,12 @@ use sha2::{Digest, Sha256};
 use super::BackupError;
 use crate::engine::Login;
 
-pub(super) use dump::Dump;
+pub(super) use difference::names;
+pub(super) use dump::{Base, Dump, Wanted};
 pub(super) use load::load;
 pub(super) use namespaces::{Listed, list};
-pub(super) use read::{Pace, contents};
+pub(super) use noted::Names;
+pub(super) use read::{content, contents, operations};
 pub(super) use replay::{chain, replay};
 pub(super) use state::Log;
 pub(super) use unchanged::Before;
@@ -29,6 +33,8 @@ pub(super) use unchanged::Before;
 pub(super) const PART: &str = "document";
 /// Where the dump lies in it.
 pub(super) const DUMP: &str = "/document/dump";
+/// What of it is otherwise than in the files of the collections, by the name that mongorestore expects.
+pub(super) const DIFFERENCE: &str = "oplog.bson";
 /// Changes between the last backup and this one.
 pub(super) const LOG: &str = "/document/oplog.bson";
 const SELECTION: Duration = Duration::from_secs(10);

@@ -73,6 +73,15 @@ impl Listed {
         self.options.get_bool("capped").unwrap_or(false)
     }
 
+    /// Whether texts in it compare otherwise than byte by byte.
+    pub(super) fn has_collation(&self) -> bool {
+        self.options.get_document("collation").is_ok_and(|rules| {
+            rules
+                .get_str("locale")
+                .is_ok_and(|locale| locale != "simple")
+        })
+    }
+
     #[cfg(test)]
     pub(super) fn example(db: &str, name: &str, options: Document) -> Self {
         Self {

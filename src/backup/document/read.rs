@@ -13,19 +13,17 @@ use tokio::time::timeout;
 use super::state::touch;
 use super::{Listed, Sum, connect, list};
 use crate::backup::BackupError;
-use crate::backup::manifest::Collection;
+use crate::backup::manifest::{Collection, Difference};
+use crate::backup::pace::Pace;
 use crate::engine::Login;
 
 /// What is sent at once, about.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Documents asked for at once.
-const BATCH: u32 = 1000;
+/// Documents asked for at once: clients wait while the store gathers them, and more of them are not
+/// faster (`scripts/bench backup`).
+const BATCH: u32 = 100;
 /// How long a transaction is left alone: a third of what engines bear.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
-
-/// Share of the time that is rested after each chunk, so that clients come before.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::backup) struct Pace(pub(in crate::backup) f64);
 
 /// Count, length and sum of the documents of a collection, as far as they were read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,25 +34,40 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, document: &[u8]) {
+    pub(super) fn add(&mut self, document: &[u8]) {
         self.count += 1;
         self.bytes += document.len() as u64;
         self.sum.add(document);
     }
 
     pub(super) fn of(self, one: &Listed, read: Option<String>) -> Collection {
+        self.named(&one.db, &one.name, read)
+    }
+
+    pub(super) fn named(self, db: &str, name: &str, read: Option<String>) -> Collection {
         Collection {
-            db: one.db.clone(),
-            name: one.name.clone(),
+            db: db.to_owned(),
+            name: name.to_owned(),
             count: self.count,
             bytes: self.bytes,
             hash: self.sum.hex(),
+            difference: None,
             read,
+        }
+    }
+
+    /// Of documents that a difference has, of `named` ones.
+    pub(super) fn difference(self, named: u64) -> Difference {
+        Difference {
+            named,
+            count: self.count,
+            bytes: self.bytes,
+            hash: self.sum.hex(),
         }
     }
 }
 
-fn named(one: &Listed) -> impl Fn(mongodb::error::Error) -> BackupError + use<> {
+pub(super) fn named(one: &Listed) -> impl Fn(mongodb::error::Error) -> BackupError + use<> {
     let part = format!("{}.{}", one.db, one.name);
     move |error| BackupError::Capture {
         part: part.clone(),
@@ -97,14 +110,15 @@ pub(super) async fn send(
     session: &mut ClientSession,
     one: &Listed,
     to: &mpsc::Sender<io::Result<Bytes>>,
-    pace: Pace,
+    pace: &Pace,
 ) -> Result<(Bytes, Tally), BackupError> {
     let named = named(one);
     let gone = || BackupError::Refused("nobody reads the dump any more".to_owned());
     let mut waiting = BytesMut::with_capacity(CHUNK * 2);
-    let mut rest = Rest::new(pace);
+    let mut rest = Rest::new();
     let mut tally = Tally::default();
     let mut cursor = open(client, session, one).await.map_err(&named)?;
+    pace.asked();
     while cursor.advance(session).await.map_err(&named)? {
         let document = cursor.current().as_bytes();
         tally.add(document);
@@ -122,7 +136,7 @@ pub(super) async fn send(
             }
         };
         slot.send(Ok(chunk));
-        rest.after(bytes).await;
+        rest.after(bytes, pace).await;
     }
     Ok((waiting.freeze(), tally))
 }
@@ -152,46 +166,91 @@ pub(in crate::backup) async fn contents(
     let client = connect(address, login)?;
     let mut found = Vec::new();
     for one in list(&client).await? {
-        let mut tally = Tally::default();
-        if !one.is_view() {
-            let mut cursor = client
-                .database(&one.db)
-                .collection::<RawDocumentBuf>(&one.name)
-                .find(doc! {})
-                .batch_size(BATCH)
-                .await
-                .map_err(named(&one))?;
-            while cursor.advance().await.map_err(named(&one))? {
-                tally.add(cursor.current().as_bytes());
-            }
-        }
-        found.push((tally.of(&one, None), one.expires()));
+        found.push((whole(&client, &one).await?, one.expires()));
     }
     client.shutdown().await;
     Ok(found)
 }
 
+/// One collection of a store, read as a whole; none where there is no such.
+///
+/// # Errors
+/// [`BackupError`]
+pub(in crate::backup) async fn content(
+    address: SocketAddr,
+    login: &Login,
+    (db, name): &(String, String),
+) -> Result<Option<Collection>, BackupError> {
+    let client = connect(address, login)?;
+    let mut found = None;
+    if let Some(one) = list(&client)
+        .await?
+        .iter()
+        .find(|one| one.db == *db && one.name == *name)
+    {
+        found = Some(whole(&client, one).await?);
+    }
+    client.shutdown().await;
+    Ok(found)
+}
+
+async fn whole(client: &mongodb::Client, one: &Listed) -> Result<Collection, BackupError> {
+    let mut tally = Tally::default();
+    if !one.is_view() {
+        let mut cursor = client
+            .database(&one.db)
+            .collection::<RawDocumentBuf>(&one.name)
+            .find(doc! {})
+            .batch_size(BATCH)
+            .await
+            .map_err(named(one))?;
+        while cursor.advance().await.map_err(named(one))? {
+            tally.add(cursor.current().as_bytes());
+        }
+    }
+    Ok(tally.of(one, None))
+}
+
+/// Reads and writes that the store did since it was started.
+///
+/// # Errors
+/// [`BackupError`]
+pub(in crate::backup) async fn operations(client: &mongodb::Client) -> Result<u64, BackupError> {
+    let only = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0 };
+    let status = client.database("admin").run_command(only).await;
+    let status = status.map_err(|error| super::failed(&error))?;
+    let counters = status.get_document("opcounters").cloned();
+    let counters = counters.unwrap_or_default();
+    let of = |key| match counters.get(key) {
+        Some(Bson::Int32(count)) => u64::try_from(*count).unwrap_or(0),
+        Some(Bson::Int64(count)) => u64::try_from(*count).unwrap_or(0),
+        _ => 0,
+    };
+    Ok(["insert", "query", "update", "delete"].map(of).iter().sum())
+}
+
 /// Rests in proportion to the time that work took.
-struct Rest {
-    pace: Pace,
+pub(super) struct Rest {
     since: Instant,
     bytes: usize,
 }
 
 impl Rest {
-    fn new(pace: Pace) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            pace,
             since: Instant::now(),
             bytes: 0,
         }
     }
 
-    async fn after(&mut self, bytes: usize) {
+    pub(super) async fn after(&mut self, bytes: usize, pace: &Pace) {
         self.bytes += bytes;
         if self.bytes >= CHUNK {
             let worked = self.since.elapsed().min(Duration::from_secs(1));
-            tokio::time::sleep(worked.mul_f64(self.pace.0)).await;
+            let rest = worked.mul_f64(pace.rest());
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
             self.since = Instant::now();
             self.bytes = 0;
         }

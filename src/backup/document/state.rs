@@ -8,8 +8,9 @@ use mongodb::bson::{RawDocumentBuf, Timestamp, doc};
 use mongodb::options::ReadConcern;
 
 use super::namespaces::OWN;
+use super::noted::Noted;
 use super::read::CHUNK;
-use super::unchanged::{Changed, tip_of};
+use super::unchanged::tip_of;
 use super::{Listed, failed, list};
 use crate::backup::BackupError;
 use crate::backup::manifest::{Moment, Tip};
@@ -120,7 +121,7 @@ pub(super) async fn spool(
     client: &mongodb::Client,
     log: Log,
     moment: Moment,
-) -> Result<(Option<Spool>, Option<Changed>), BackupError> {
+) -> Result<(Option<Spool>, Option<Noted>), BackupError> {
     let oplog = oplog(client);
     let reaches = async || {
         let first = oplog
@@ -155,10 +156,10 @@ pub(super) async fn spool(
     let wrap = || FsError::wrap("write", &spool.path);
     let file = std::fs::File::create(&spool.path).map_err(wrap())?;
     let mut file = io::BufWriter::with_capacity(CHUNK, file);
-    let mut changed = Changed::default();
+    let mut noted = Noted::default();
     while cursor.advance().await.map_err(|error| failed(&error))? {
         let entry = cursor.current();
-        changed.note(entry);
+        noted.note(entry);
         let own = entry
             .get_str("ns")
             .is_ok_and(|ns| OWN.contains(&ns.split('.').next().unwrap_or_default()));
@@ -176,7 +177,7 @@ pub(super) async fn spool(
     if !reaches().await? {
         return Ok((None, None));
     }
-    Ok((Some(spool), same.then_some(changed)))
+    Ok((Some(spool), same.then_some(noted)))
 }
 
 /// A read of nothing: it pins the state of a transaction, and keeps one from being given up. Engines

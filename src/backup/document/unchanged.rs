@@ -1,4 +1,4 @@
-//! Which collections are as the last backup has them.
+//! What of a collection the last backup has already.
 //!
 //! The store's log tells what changed since. It is believed only where it still holds, word for word,
 //! the note that was its last one then: after a rollback or a restore it is another log. What the
@@ -12,63 +12,33 @@ use mongodb::bson::RawDocument;
 use sha2::{Digest, Sha256};
 
 use super::Listed;
-use super::namespaces::OWN;
+use super::noted::{Id, Ids, MOST, Names, Noted};
 use crate::backup::manifest::{Collection, Tip};
 
 /// For how long a collection is believed to be unchanged without being read.
 const BELIEVED: Duration = Duration::from_hours(23);
+/// A collection of which more than this part changed is read as a whole: documents that are fetched
+/// one by one cost the store three times as much (`scripts/bench backup`).
+const PART: u64 = 8;
 
 /// What the last backup knows.
 #[derive(Debug)]
 pub(in crate::backup) struct Before {
     /// Its collections.
     pub(in crate::backup) collections: Vec<Collection>,
+    /// The documents that were otherwise then than in the files of their collections.
+    pub(in crate::backup) otherwise: Names,
     /// When this one is made.
     pub(in crate::backup) now: Timestamp,
 }
 
-/// What the log names.
+/// What is taken from the last backup.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Changed {
-    /// These collections.
-    Only(BTreeSet<(String, String)>),
-    /// Collections were made, renamed or dropped, or something is noted that is not known here.
-    Anything,
-}
-
-impl Default for Changed {
-    fn default() -> Self {
-        Self::Only(BTreeSet::new())
-    }
-}
-
-impl Changed {
-    /// Takes in one entry of the log.
-    pub(super) fn note(&mut self, entry: &RawDocument) {
-        let Self::Only(names) = self else {
-            return;
-        };
-        let text = |key| entry.get_str(key).unwrap_or_default();
-        let (op, ns) = (text("op"), text("ns"));
-        let (db, name) = ns.split_once('.').unwrap_or((ns, ""));
-        match op {
-            "n" => {}
-            _ if OWN.contains(&db) && db != "admin" => {}
-            // What lies behind a collection of another kind.
-            _ if name.starts_with("system.") && db != "admin" => *self = Self::Anything,
-            "i" | "u" | "d" => {
-                names.insert((db.to_owned(), name.to_owned()));
-            }
-            _ => *self = Self::Anything,
-        }
-    }
-
-    fn is_free_of(&self, one: &Listed) -> bool {
-        match self {
-            Self::Only(names) => !names.contains(&(one.db.clone(), one.name.clone())),
-            Self::Anything => false,
-        }
-    }
+pub(super) struct Kept {
+    /// The file of the collection.
+    pub(super) collection: Collection,
+    /// Documents that may be otherwise than in it.
+    pub(super) otherwise: BTreeSet<Id>,
 }
 
 /// The note as it will be looked for.
@@ -81,9 +51,12 @@ pub(super) fn tip_of(entry: &RawDocument) -> Option<Tip> {
 }
 
 impl Before {
-    /// What the last backup has of this collection, where that is what the store has.
-    pub(super) fn kept(&self, one: &Listed, changed: &Changed) -> Option<Collection> {
-        if one.kind != "collection" || one.is_capped() || !changed.is_free_of(one) {
+    /// What the last backup has of this collection, where most of it is what the store has.
+    pub(super) fn kept(&self, one: &Listed, noted: &Noted) -> Option<Kept> {
+        let Noted::In(since) = noted else {
+            return None;
+        };
+        if one.kind != "collection" || one.is_capped() {
             return None;
         }
         let known = self
@@ -93,7 +66,28 @@ impl Before {
         let age = self.now.duration_since(known.read()?);
         // A clock that went back says nothing.
         let fresh = !age.is_negative() && age.unsigned_abs() < BELIEVED;
-        fresh.then(|| known.clone())
+        if !fresh {
+            return None;
+        }
+        let name = (one.db.clone(), one.name.clone());
+        let mut otherwise = BTreeSet::new();
+        for names in [&self.otherwise, since] {
+            match names.get(&name) {
+                None => {}
+                Some(Ids::Of(ids)) => otherwise.extend(ids.iter().cloned()),
+                Some(Ids::Any) => return None,
+            }
+        }
+        let few = otherwise.len() <= MOST && otherwise.len() as u64 <= known.count / PART;
+        // With rules of its own for texts an id may be found under another spelling.
+        let plain = otherwise.is_empty() || !one.has_collation();
+        (few && plain).then(|| Kept {
+            collection: Collection {
+                difference: None,
+                ..known.clone()
+            },
+            otherwise,
+        })
     }
 }
 
@@ -102,12 +96,12 @@ mod tests {
     use super::*;
     use mongodb::bson::{Document, RawDocumentBuf, doc};
 
-    fn noted(entries: &[Document]) -> Changed {
-        let mut changed = Changed::default();
+    fn noted(entries: &[Document]) -> Noted {
+        let mut noted = Noted::default();
         for entry in entries {
-            changed.note(&RawDocumentBuf::try_from(entry).unwrap());
+            noted.note(&RawDocumentBuf::try_from(entry).unwrap());
         }
-        changed
+        noted
     }
 
     fn before(read: Option<&str>) -> Before {
@@ -115,11 +109,13 @@ mod tests {
             collections: vec![Collection {
                 db: "lucid".to_owned(),
                 name: "orders".to_owned(),
-                count: 7,
-                bytes: 70,
+                count: 16,
+                bytes: 160,
                 hash: "00".to_owned(),
+                difference: None,
                 read: read.map(str::to_owned),
             }],
+            otherwise: Names::default(),
             now: "2026-11-27T12:00:00Z".parse().unwrap(),
         }
     }
@@ -128,39 +124,54 @@ mod tests {
         Listed::example("lucid", name, options)
     }
 
+    fn insert(ids: std::ops::Range<i32>) -> Noted {
+        let entries: Vec<_> = ids
+            .map(|id| doc! { "op": "i", "ns": "lucid.orders", "o": { "_id": id } })
+            .collect();
+        noted(&entries)
+    }
+
     #[test]
     fn only_what_the_log_names_is_read_again() {
         let before = before(Some("2026-11-27T11:00:00Z"));
         let orders = listed("orders", doc! {});
-        let other = noted(&[
-            doc! { "op": "i", "ns": "lucid.users", "o": {} },
-            doc! { "op": "n", "ns": "" },
-            doc! { "op": "u", "ns": "lucid_health.probes", "o": {} },
-        ]);
-        assert_eq!(before.kept(&orders, &other).unwrap().count, 7);
-        let named = noted(&[doc! { "op": "d", "ns": "lucid.orders", "o": {} }]);
-        assert!(before.kept(&orders, &named).is_none());
+        let other = noted(&[doc! { "op": "i", "ns": "lucid.users", "o": { "_id": 1 } }]);
+        let kept = before.kept(&orders, &other).unwrap();
+        assert_eq!((kept.collection.count, kept.otherwise.len()), (16, 0));
+        let kept = before.kept(&orders, &insert(0..2)).unwrap();
+        assert_eq!(kept.otherwise.len(), 2);
         assert!(before.kept(&listed("new", doc! {}), &other).is_none());
+        assert!(before.kept(&orders, &Noted::Anything).is_none());
     }
 
     #[test]
-    fn whatever_is_not_understood_has_everything_read() {
-        let before = before(Some("2026-11-27T11:00:00Z"));
+    fn a_collection_of_which_much_changed_since_it_was_read_is_read() {
+        let mut before = before(Some("2026-11-27T11:00:00Z"));
         let orders = listed("orders", doc! {});
-        for entry in [
-            doc! { "op": "c", "ns": "lucid.$cmd", "o": { "drop": "users" } },
-            doc! { "op": "c", "ns": "admin.$cmd", "o": { "applyOps": [] } },
-            doc! { "op": "z", "ns": "lucid.users" },
-            doc! { "ns": "lucid.users" },
-        ] {
-            assert_eq!(noted(&[entry]), Changed::Anything);
-        }
-        assert!(before.kept(&orders, &Changed::Anything).is_none());
+        assert!(before.kept(&orders, &insert(0..3)).is_none());
+        // Those of the backup before count as well, once each.
+        let Noted::In(then) = insert(1..2) else {
+            unreachable!()
+        };
+        before.otherwise = then;
+        assert!(before.kept(&orders, &insert(0..2)).is_some());
+        assert!(before.kept(&orders, &insert(2..4)).is_none());
+    }
+
+    #[test]
+    fn ids_that_are_found_under_other_spellings_are_not_looked_for() {
+        let before = before(Some("2026-11-27T11:00:00Z"));
+        let spelled = listed(
+            "orders",
+            doc! { "collation": { "locale": "en", "strength": 2 } },
+        );
+        assert!(before.kept(&spelled, &insert(0..1)).is_none());
+        assert!(before.kept(&spelled, &Noted::default()).is_some());
     }
 
     #[test]
     fn a_capped_collection_and_one_that_was_not_read_for_a_day_are_read() {
-        let nothing = Changed::default();
+        let nothing = Noted::default();
         let orders = listed("orders", doc! {});
         let day = before(Some("2026-11-26T12:00:00Z"));
         assert!(day.kept(&orders, &nothing).is_none());
