@@ -60,6 +60,14 @@ impl Read for Ahead {
 mod tests {
     use super::*;
 
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+
     #[test]
     fn everything_comes_in_its_order_and_so_does_an_error() {
         let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
@@ -68,12 +76,6 @@ mod tests {
         ahead.read_to_end(&mut found).unwrap();
         assert!(found == content);
 
-        struct Broken;
-        impl Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::Error::other("broken"))
-            }
-        }
         let mut ahead = Ahead::of(io::Cursor::new([7; 10]).chain(Broken)).unwrap();
         let error = ahead.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "broken");

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
 use super::manifest::{Collection, EngineVersion, Facts, Manifest, Moment, Part, Tip, VERSION};
 use super::pace::Pace;
 use super::repository::{Repository, Saved};
@@ -41,13 +44,19 @@ pub(super) fn create(
         parts: Vec::new(),
     };
     let pace = Pace::watch(&wanted.stores, wanted.rest, runtime);
+    let mut save = Save::begin(&wanted.stores, &pace, runtime);
     {
         let _beside_others = repository.claim(false)?;
         for store in &wanted.stores {
             phase(&format!("backing up {}", store.role));
-            manifest
-                .parts
-                .push(part(repository, wanted, store, host, &pace, runtime)?);
+            manifest.parts.push(part(
+                repository,
+                wanted,
+                store,
+                host,
+                (&pace, &mut save),
+                runtime,
+            )?);
         }
         for files in &wanted.files {
             phase(&format!("backing up {}", files.part));
@@ -85,7 +94,7 @@ fn part(
     wanted: &Create,
     store: &Store,
     host: &str,
-    pace: &Arc<Pace>,
+    (pace, save): (&Arc<Pace>, &mut Save),
     runtime: &tokio::runtime::Handle,
 ) -> Result<Part, BackupError> {
     let began = Instant::now();
@@ -115,9 +124,7 @@ fn part(
             Ok(made(document::PART, saved, began, facts))
         }
         Role::Cache => {
-            let volume = &store.volume;
-            let held =
-                runtime.block_on(cache::capture(store.address, login, volume, &store.program))?;
+            let held = runtime.block_on(save.end())?;
             let saved = repository.save_streams(cache::PART, vec![held.stream()?], None)?;
             Ok(made(cache::PART, saved, began, held.facts()))
         }
@@ -133,6 +140,40 @@ fn part(
                 Facts::Search { snapshot, indices },
             ))
         }
+    }
+}
+
+/// The cache's save: the engine writes its file while other parts are read, unless clients are at
+/// work; then only when it is the cache's turn.
+struct Save {
+    task: JoinSet<Result<cache::Held, BackupError>>,
+    turn: Arc<Notify>,
+}
+
+impl Save {
+    fn begin(stores: &[Store], pace: &Arc<Pace>, runtime: &tokio::runtime::Handle) -> Self {
+        let turn = Arc::new(Notify::new());
+        let mut task = JoinSet::new();
+        if let Some(store) = stores.iter().find(|store| store.role == Role::Cache) {
+            let (store, pace, turn) = (store.clone(), Arc::clone(pace), Arc::clone(&turn));
+            let save = async move {
+                tokio::select! {
+                    () = pace.calm() => {}
+                    () = turn.notified() => {}
+                }
+                drop(pace);
+                let login = &store.credentials.supervisor;
+                cache::capture(store.address, login, &store.volume, &store.program).await
+            };
+            task.spawn_on(save, runtime);
+        }
+        Self { task, turn }
+    }
+
+    async fn end(&mut self) -> Result<cache::Held, BackupError> {
+        self.turn.notify_one();
+        let ended = self.task.join_next().await.and_then(Result::ok);
+        ended.ok_or_else(|| BackupError::Refused("the cache's save was ended".to_owned()))?
     }
 }
 

@@ -12,6 +12,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
 use reqwest::Method;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::request::Store;
@@ -20,7 +21,7 @@ use super::{BackupError, cache, document};
 use crate::config::Role;
 
 /// How often it is looked what clients do.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 const ANSWER: Duration = Duration::from_secs(5);
 /// Operations a second that are more than the supervisor's probes, and worth a pace of their own.
 const BUSY: f64 = 10.0;
@@ -35,6 +36,7 @@ pub(super) struct Pace {
     /// Rest after work, as a share of the time that the work took, while clients are at work.
     rest: f64,
     busy: AtomicBool,
+    calmed: Notify,
     /// Reads of the document store that are ours.
     own: AtomicU64,
 }
@@ -49,6 +51,7 @@ impl Pace {
         let pace = Arc::new(Self {
             rest,
             busy: AtomicBool::new(true),
+            calmed: Notify::new(),
             own: AtomicU64::new(0),
         });
         let watched = Arc::downgrade(&pace);
@@ -59,7 +62,6 @@ impl Pace {
             processors.take(true);
             let mut calm = 0;
             loop {
-                sleep(LOOK).await;
                 let Some(pace) = watched.upgrade() else {
                     return processors.take(false);
                 };
@@ -71,7 +73,12 @@ impl Pace {
                 let busy = calm < CALM;
                 if pace.busy.swap(busy, Ordering::Relaxed) != busy {
                     processors.take(busy);
+                    if !busy {
+                        pace.calmed.notify_waiters();
+                    }
                 }
+                drop(pace);
+                sleep(LOOK).await;
             }
         });
         pace
@@ -83,6 +90,14 @@ impl Pace {
             self.rest
         } else {
             0.0
+        }
+    }
+
+    /// Waits until no client is at work.
+    pub(super) async fn calm(&self) {
+        let calmed = self.calmed.notified();
+        if self.busy.load(Ordering::Relaxed) {
+            calmed.await;
         }
     }
 

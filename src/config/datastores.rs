@@ -162,7 +162,7 @@ impl Default for Document {
             listen: vec![LOOPBACK],
             memory: None,
             replica_set: "rs0".to_owned(),
-            oplog_retention: seconds(3600),
+            oplog_retention: seconds(3 * 3600),
         }
     }
 }

@@ -226,7 +226,7 @@ mod tests {
             "--host 127.0.0.1",
             "--storage-path .",
             "--cache-size 64M",
-            "--oplog-retention-seconds 3600",
+            "--oplog-retention-seconds 10800",
             "--noop-heartbeat-seconds 900",
         ] {
             assert!(line.contains(part), "{part} missing in {line}");

@@ -129,7 +129,7 @@ impl Spool {
 
 /// When the file was read: the same in every difference to it, so that these differ little.
 fn since(kept: &Kept) -> Timestamp {
-    let time = kept.collection.read().map_or(0, |time| time.as_second());
+    let time = kept.collection.read().map_or(0, jiff::Timestamp::as_second);
     Timestamp {
         time: u32::try_from(time).unwrap_or(u32::MAX),
         increment: 0,

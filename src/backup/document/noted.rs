@@ -135,8 +135,8 @@ fn take(names: &mut Names, entry: &RawDocument) -> Option<()> {
     }
     match op {
         "i" | "u" | "d" => {
-            let named = if op == "u" { "o2" } else { "o" };
-            let id = entry.get_document(named).ok().and_then(Id::of);
+            let part = if op == "u" { "o2" } else { "o" };
+            let id = entry.get_document(part).ok().and_then(Id::of);
             names.add((db.to_owned(), name.to_owned()), id);
             Some(())
         }
