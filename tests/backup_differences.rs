@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use common::backups::{Whole, all_three};
+use common::backups::{RESTORE, Whole, all_three};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use serde_json::Value;
@@ -250,18 +250,10 @@ fn few_changes_are_kept_beside_the_collection_and_come_back_with_it() {
     );
     assert_eq!(contents(&one, "back"), latest);
 
-    let restore = [
-        "backup",
-        "restore",
-        "datastore",
-        "document",
-        "--confirm",
-        "document",
-    ];
-    one.said(&[&restore[..], &["--at", &moment]].concat());
+    one.said(&[&RESTORE[..], &["--at", &moment]].concat());
     one.appliance.wait_state("ready");
     assert_eq!(contents(&one, "orders"), wanted);
-    one.said(&restore);
+    one.said(&RESTORE);
     one.appliance.wait_state("ready");
     assert_eq!(contents(&one, "orders"), latest);
     one.appliance.stop();

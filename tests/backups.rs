@@ -13,7 +13,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::backups::{Whole, all_three, files};
+use common::backups::{RESTORE, Whole, all_three, files};
 use common::{Options, on_pool, said};
 use lucid::units::GIB;
 use mongodb::bson::{Document, doc};
@@ -214,15 +214,7 @@ fn documents_come_back_as_of_a_moment_between_two_backups() {
         });
     };
     lose();
-    let at = [
-        "backup",
-        "restore",
-        "datastore",
-        "document",
-        "--confirm",
-        "document",
-        "--at",
-    ];
+    let at = [&RESTORE[..], &["--at"]].concat();
     let told = one.failed(&[&at[..], &[&moment]].concat());
     assert!(
         told.contains("`lucid backup create` takes in what came after"),

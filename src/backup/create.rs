@@ -44,19 +44,19 @@ pub(super) fn create(
         parts: Vec::new(),
     };
     let pace = Pace::watch(&wanted.stores, wanted.rest, runtime);
-    let mut save = Save::begin(&wanted.stores, &pace, runtime);
+    let mut making = Making {
+        repository,
+        wanted,
+        host,
+        runtime,
+        save: Save::begin(&wanted.stores, &pace, runtime),
+        pace,
+    };
     {
         let _beside_others = repository.claim(false)?;
         for store in &wanted.stores {
             phase(&format!("backing up {}", store.role));
-            manifest.parts.push(part(
-                repository,
-                wanted,
-                store,
-                host,
-                (&pace, &mut save),
-                runtime,
-            )?);
+            manifest.parts.push(making.part(store)?);
         }
         for files in &wanted.files {
             phase(&format!("backing up {}", files.part));
@@ -89,57 +89,69 @@ fn made(name: &str, saved: Saved, began: Instant, facts: Facts) -> Part {
     }
 }
 
-fn part(
-    repository: &Repository,
-    wanted: &Create,
-    store: &Store,
-    host: &str,
-    (pace, save): (&Arc<Pace>, &mut Save),
-    runtime: &tokio::runtime::Handle,
-) -> Result<Part, BackupError> {
-    let began = Instant::now();
-    let login = &store.credentials.supervisor;
-    match store.role {
-        Role::Document => {
-            super::scratch::passable(&wanted.scratch)?;
-            let last = last_dump(repository, host)?;
-            let base = last
-                .as_ref()
-                .map(|last| base_of(repository, last, &wanted.scratch))
-                .transpose()?;
-            let what = document::Wanted {
-                address: store.address,
-                login: login.clone(),
-                lengths: repository.is_append_only(),
-            };
-            let mut dump = document::Dump::begin(what, Arc::clone(pace), base)?;
-            let last = last.as_ref().map(|last| last.snapshot.as_str());
-            let saved = repository.save_streams(document::PART, dump.streams()?, last)?;
-            let facts = Facts::Document {
-                collections: dump.collections()?,
-                moment: dump.moment,
-                log_from: dump.log_from,
-                tip: dump.tip.clone(),
-            };
-            Ok(made(document::PART, saved, began, facts))
-        }
-        Role::Cache => {
-            let held = runtime.block_on(save.end())?;
-            let saved = repository.save_streams(cache::PART, vec![held.stream()?], None)?;
-            Ok(made(cache::PART, saved, began, held.facts()))
-        }
-        Role::Search => {
-            let engine = Search::new(store.address, login)?;
-            let (from, snapshot, indices) =
-                runtime.block_on(engine.capture(&store.volume, &wanted.id))?;
-            let saved = repository.save_directory(search::PART, &from, Path::new(search::DIR))?;
-            Ok(made(
-                search::PART,
-                saved,
-                began,
-                Facts::Search { snapshot, indices },
-            ))
-        }
+/// A backup on its way.
+struct Making<'a> {
+    repository: &'a Repository,
+    wanted: &'a Create,
+    host: &'a str,
+    runtime: &'a tokio::runtime::Handle,
+    save: Save,
+    pace: Arc<Pace>,
+}
+
+impl Making<'_> {
+    fn part(&mut self, store: &Store) -> Result<Part, BackupError> {
+        let began = Instant::now();
+        let (name, (saved, facts)) = match store.role {
+            Role::Document => (document::PART, self.document(store)?),
+            Role::Cache => (cache::PART, self.cache()?),
+            Role::Search => (search::PART, self.search(store)?),
+        };
+        Ok(made(name, saved, began, facts))
+    }
+
+    fn document(&self, store: &Store) -> Result<(Saved, Facts), BackupError> {
+        let scratch = &self.wanted.scratch;
+        super::scratch::passable(scratch)?;
+        let last = last_dump(self.repository, self.host)?;
+        let base = last
+            .as_ref()
+            .map(|last| base_of(self.repository, last, scratch))
+            .transpose()?;
+        let what = document::Wanted {
+            address: store.address,
+            login: store.credentials.supervisor.clone(),
+            lengths: self.repository.is_append_only(),
+        };
+        let mut dump = document::Dump::begin(what, Arc::clone(&self.pace), base)?;
+        let last = last.as_ref().map(|last| last.snapshot.as_str());
+        let streams = dump.streams()?;
+        let saved = self
+            .repository
+            .save_streams(document::PART, streams, last)?;
+        let facts = Facts::Document {
+            collections: dump.collections()?,
+            moment: dump.moment,
+            log_from: dump.log_from,
+            tip: dump.tip.clone(),
+        };
+        Ok((saved, facts))
+    }
+
+    fn cache(&mut self) -> Result<(Saved, Facts), BackupError> {
+        let held = self.runtime.block_on(self.save.end())?;
+        let streams = vec![held.stream()?];
+        let saved = self.repository.save_streams(cache::PART, streams, None)?;
+        Ok((saved, held.facts()))
+    }
+
+    fn search(&self, store: &Store) -> Result<(Saved, Facts), BackupError> {
+        let engine = Search::new(store.address, &store.credentials.supervisor)?;
+        let capture = engine.capture(&store.volume, &self.wanted.id);
+        let (from, snapshot, indices) = self.runtime.block_on(capture)?;
+        let to = Path::new(search::DIR);
+        let saved = self.repository.save_directory(search::PART, &from, to)?;
+        Ok((saved, Facts::Search { snapshot, indices }))
     }
 }
 
@@ -173,7 +185,10 @@ impl Save {
     async fn end(&mut self) -> Result<cache::Held, BackupError> {
         self.turn.notify_one();
         let ended = self.task.join_next().await.and_then(Result::ok);
-        ended.ok_or_else(|| BackupError::Refused("the cache's save was ended".to_owned()))?
+        ended.ok_or_else(|| BackupError::Capture {
+            part: cache::PART.to_owned(),
+            cause: "its save was ended; try again".to_owned(),
+        })?
     }
 }
 

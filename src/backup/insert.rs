@@ -8,6 +8,7 @@ use redis::cmd;
 use reqwest::Method;
 use serde_json::json;
 
+use super::compare::same_collections;
 use super::manifest::{Facts, Manifest};
 use super::rebuild::{facts_of, rebuild};
 use super::repository::Repository;
@@ -107,22 +108,24 @@ fn collection(
     let missing = || BackupError::Refused(format!("{db}.{name} is not in the dump"));
     let put = loaded.first().ok_or_else(missing)?;
     phase("comparing");
-    let found = runtime.block_on(document::content(
-        wanted.store.address,
-        &wanted.store.credentials.supervisor,
-        to,
-    ))?;
-    if found.is_some_and(|now| now.count == put.count && now.hash == put.hash) {
-        Ok(format!(
-            "{db}.{name} of {} is {}.{} now: {} documents, content hash equal",
-            manifest.taken, to.0, to.1, put.count
-        ))
-    } else {
-        Err(BackupError::Refused(format!(
-            "{}.{} is not equal to what was backed up: drop it, and run lucid backup verify",
+    let login = &wanted.store.credentials.supervisor;
+    let contents = document::contents(wanted.store.address, login, Some(to));
+    let found = runtime.block_on(contents)?;
+    let compared = same_collections(std::slice::from_ref(put), &found);
+    let compared = compared.map_err(|wrong| {
+        BackupError::Refused(format!(
+            "{wrong}: drop {}.{}, and run lucid backup verify",
             to.0, to.1
-        )))
-    }
+        ))
+    })?;
+    let expired: String = compared
+        .iter()
+        .skip(1)
+        .fold(String::new(), |all, one| all + "; " + one);
+    Ok(format!(
+        "{db}.{name} of {} is {}.{} now: {} documents, content hash equal{expired}",
+        manifest.taken, to.0, to.1, put.count
+    ))
 }
 
 async fn index(

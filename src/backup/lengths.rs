@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rustic_core::repofile::{Node, NodeType, SnapshotFile, SnapshotId, Tree};
 use rustic_core::{IndexedFull, Repository as Rustic, TreeId};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::BackupError;
 use super::repository::Repository;
@@ -50,6 +51,8 @@ struct Mending<'a, S> {
     lengths: &'a Lengths,
     seal: &'a Seal,
     content: Vec<u8>,
+    /// What the pack says of itself at its end.
+    header: Vec<u8>,
     blobs: Vec<Blob>,
     mended: usize,
 }
@@ -91,6 +94,11 @@ impl<S: IndexedFull> Mending<'_, S> {
     fn put(&mut self, tree: &Tree) -> Result<TreeId, String> {
         let (plain, id) = tree.serialize().map_err(|error| error.to_string())?;
         let sealed = self.seal.seal(&pack(&plain)?)?;
+        self.header.push(COMPRESSED_TREE);
+        for length in [sealed.len(), plain.len()] {
+            self.header.extend(short(length)?.to_le_bytes());
+        }
+        self.header.extend(Sha256::digest(&plain));
         self.blobs.push(Blob {
             id: id.to_hex().as_str().to_owned(),
             kind: "tree",
@@ -104,15 +112,7 @@ impl<S: IndexedFull> Mending<'_, S> {
 
     /// The whole pack, and what the index says of it.
     fn finish(mut self) -> Result<(Vec<u8>, Index), String> {
-        let mut header = Vec::new();
-        for blob in &self.blobs {
-            header.push(COMPRESSED_TREE);
-            for length in [blob.length, blob.uncompressed_length] {
-                header.extend(short(length)?.to_le_bytes());
-            }
-            header.extend(bytes_of(&blob.id)?);
-        }
-        let header = self.seal.seal(&header)?;
+        let header = self.seal.seal(&self.header)?;
         self.content.extend(&header);
         self.content.extend(short(header.len())?.to_le_bytes());
         let index = Index {
@@ -127,16 +127,6 @@ impl<S: IndexedFull> Mending<'_, S> {
 
 fn short(length: usize) -> Result<u32, String> {
     u32::try_from(length).map_err(|_| "a directory is too large".to_owned())
-}
-
-fn bytes_of(id: &str) -> Result<Vec<u8>, String> {
-    (0..id.len())
-        .step_by(2)
-        .map(|at| {
-            let digits = id.get(at..at + 2).unwrap_or_default();
-            u8::from_str_radix(digits, 16).map_err(|error| error.to_string())
-        })
-        .collect()
 }
 
 impl Repository {
@@ -159,6 +149,7 @@ impl Repository {
             lengths,
             seal: self.seal(),
             content: Vec::new(),
+            header: Vec::new(),
             blobs: Vec::new(),
             mended: 0,
         };

@@ -13,6 +13,7 @@
 mod ahead;
 mod backend;
 mod cache;
+mod compare;
 mod create;
 mod document;
 mod history;
@@ -21,6 +22,7 @@ mod key;
 mod lengths;
 mod lock;
 pub mod manifest;
+mod meter;
 mod pace;
 pub mod rdb;
 mod rebuild;

@@ -2,7 +2,7 @@
 //! half of the processors, with rests between the reads.
 //!
 //! Priority alone does not do it: what clients wait for is the store that serves them and the backup,
-//! and the disk, and both are slow while every processor is busy (`scripts/bench backup`).
+//! and the disk, and both are slow while every processor is busy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

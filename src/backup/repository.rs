@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustic_core::repofile::SnapshotFile;
 use rustic_core::{
     BackupOptions, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus, ParentOptions,
-    Progress, ProgressBars, ProgressType, ReadSource, ReadSourceOpen, Repository as Rustic,
-    RepositoryBackends, RepositoryOptions, RusticError, RusticProgress, SnapshotOptions,
-    StringList,
+    ReadSource, ReadSourceOpen, Repository as Rustic, RepositoryBackends, RepositoryOptions,
+    RusticError, SnapshotOptions, StringList,
 };
 
 use super::BackupError;
@@ -17,6 +15,7 @@ use super::backend::{Adapter, Files, Place};
 use super::key::Key;
 use super::lock::{Held, Locks};
 use super::manifest::Manifest;
+use super::meter::Meter;
 use super::seal::Seal;
 use super::source::{Directory, Faults, Stream, Streams};
 
@@ -32,64 +31,6 @@ const PACK: u64 = 8 << 20;
 /// Mean length of the pieces that are looked for in what the repository has already. Half of
 /// restic's: one changed document costs less.
 const PIECE: u64 = 512 << 10;
-
-/// Bytes done and in all, for whoever shows them.
-#[derive(Debug, Clone, Default)]
-pub struct Meter(Arc<Counters>);
-
-#[derive(Debug, Default)]
-struct Counters {
-    done: AtomicU64,
-    total: AtomicU64,
-    /// Nobody knows how much there is in all.
-    unknown: AtomicBool,
-}
-
-impl Meter {
-    /// Bytes done, and in all; 0 as long as nobody knows that.
-    pub fn get(&self) -> (u64, u64) {
-        let done = self.0.done.load(Ordering::Relaxed);
-        if self.0.unknown.load(Ordering::Relaxed) {
-            return (done, 0);
-        }
-        (done, self.0.total.load(Ordering::Relaxed).max(done))
-    }
-
-    /// Counts what was done besides.
-    pub(super) fn add(&self, bytes: u64) {
-        self.0.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn add_total(&self, bytes: u64) {
-        self.0.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-#[derive(Debug)]
-struct Counting(Meter);
-
-impl RusticProgress for Counting {
-    fn is_hidden(&self) -> bool {
-        false
-    }
-    fn set_length(&self, bytes: u64) {
-        self.0.add_total(bytes);
-    }
-    fn set_title(&self, _title: &str) {}
-    fn inc(&self, bytes: u64) {
-        self.0.0.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-    fn finish(&self) {}
-}
-
-impl ProgressBars for Meter {
-    fn progress(&self, kind: ProgressType, _prefix: &str) -> Progress {
-        match kind {
-            ProgressType::Bytes => Progress::new(Counting(self.clone())),
-            ProgressType::Spinner | ProgressType::Counter => Progress::hidden(),
-        }
-    }
-}
 
 /// From where what looks unchanged, by its length and times, is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,15 +292,13 @@ impl Repository {
         streams: Vec<Stream>,
         last: Option<&str>,
     ) -> Result<Saved, BackupError> {
-        // What nothing is removed from would keep the snapshot without lengths as well.
-        let unknown = streams.iter().any(|stream| stream.bytes.is_none());
-        if unknown && self.is_append_only() {
-            return Err(BackupError::Refused(format!(
-                "the length of a file of {label} has to be known for an append-only repository"
-            )));
-        }
+        let unknown: Vec<PathBuf> = streams
+            .iter()
+            .filter(|stream| stream.bytes.is_none())
+            .map(|stream| stream.path.clone())
+            .collect();
         let (source, faults, lengths) = Streams::new(streams);
-        self.meter.0.unknown.store(unknown, Ordering::Relaxed);
+        self.meter.open_ended(!unknown.is_empty());
         // A path of its own: who removes old snapshots of a group by its paths, as restic forget
         // does, must not take two parts for one.
         let root = format!("/{label}");
@@ -367,8 +306,14 @@ impl Repository {
         let parent = last.map_or(Parent::None, Parent::Of);
         let (mut saved, snapshot) =
             self.archive(PART, label, &source, &faults, (root, root), parent)?;
-        self.meter.0.unknown.store(false, Ordering::Relaxed);
+        self.meter.open_ended(false);
         let lengths = lengths.get();
+        if let Some(missing) = unknown.iter().find(|path| !lengths.contains_key(*path)) {
+            return Err(BackupError::Capture {
+                part: label.to_owned(),
+                cause: format!("{} was not read to its end", missing.display()),
+            });
+        }
         if !lengths.is_empty() {
             saved.snapshot = self.with_lengths(&snapshot, &lengths)?;
         }

@@ -6,8 +6,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::compare::compare;
 use super::manifest::{Facts, Manifest};
-use super::rebuild::{self, compare, rebuild};
+use super::rebuild::{self, rebuild};
 use super::request::{Answer, Fetch, Line, Rebuild, Request, Target, Work};
 use super::scratch::Scratch;
 use super::{BackupError, Key, Repository, create, document, insert, verify};

@@ -16,6 +16,16 @@ use super::{Appliance, Options, failed, free_port, on_pool, said};
 pub const STILL: &str = "backup.schedule = \"\"\nbackup.verify = \"\"\nbackup.drill = \"\"\n\
                      backup.rest_percent = 0";
 
+/// Restores the document store in its place.
+pub const RESTORE: [&str; 6] = [
+    "backup",
+    "restore",
+    "datastore",
+    "document",
+    "--confirm",
+    "document",
+];
+
 pub struct Whole {
     pub appliance: Appliance,
     pub pool: Pool,

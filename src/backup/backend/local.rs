@@ -1,8 +1,9 @@
 //! A directory. A file is there with its whole content or not at all, and stays after a power cut.
 //!
-//! Packs are many, and of no use before an index names them: they go to the disk as they come, and
-//! are made to stay together, before the next file of another kind is written. To wait for each of
-//! them would have every commit of the datastores wait as well.
+//! But for packs: they are many, and of no use before an index names them. They go to the disk as they
+//! come, and are made to stay together, before the next file of another kind is written. To wait for
+//! each of them would have every commit of the datastores wait as well. What a power cut leaves of
+//! those before is named by nothing, and goes with `lucid backup prune`.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -48,8 +49,8 @@ impl Local {
         drop(unsettled);
         let file = put(temporary, content)?;
         std::fs::rename(temporary, path)?;
-        // Begins to write it, and leaves the memory to others.
-        fadvise(&file, 0, None, Advice::DontNeed)?;
+        // Begins to write it, and leaves the memory to others; a courtesy.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use mongodb::bson::{
 };
 
 use super::Listed;
-use super::load::next;
+use super::load::{LOOK, next};
 use super::noted::{Id, Name, Names};
 use super::read::{CHUNK, Rest, Tally, named};
 use super::unchanged::Kept;
@@ -197,7 +197,7 @@ impl Difference {
     }
 
     fn wrong(&self, cause: &str) -> BackupError {
-        BackupError::Refused(format!("{}: {cause}", self.path.display()))
+        BackupError::Refused(format!("{}: {cause}. {LOOK}", self.path.display()))
     }
 
     /// How many documents of the collection it names.

@@ -20,6 +20,10 @@ const BATCH_BYTES: usize = 8 << 20;
 /// A document is at most 16 MiB, and some for its own index.
 const LARGEST: usize = (16 << 20) + (16 << 10);
 
+/// What to do about a dump that is not what was backed up.
+pub(super) const LOOK: &str =
+    "Run lucid backup verify, and restore another backup (lucid backup list)";
+
 /// What was put back: what the store has to serve now.
 pub(in crate::backup) type Loaded = Vec<Collection>;
 
@@ -96,8 +100,12 @@ pub(in crate::backup) async fn load(
                 .map_err(failed)?;
         }
         let one = known.iter().find(|one| one.db == db && one.name == name);
-        let one =
-            one.ok_or_else(|| wrong(&path, "the backup's manifest knows no such collection"))?;
+        let one = one.ok_or_else(|| {
+            wrong(
+                &path,
+                format!("the backup's manifest does not know it. {LOOK}"),
+            )
+        })?;
         let mut sink = Sink::new(&database, &to_name, progress);
         documents(&mut sink, &bson_of(&path), one, &difference).await?;
         loaded.push(sink.end().await?);
@@ -208,7 +216,7 @@ async fn documents(
         return Err(wrong(
             path,
             format!(
-                "it has {} documents with the hash {}, {} with {} were backed up",
+                "it has {} documents with the hash {}, {} with {} were backed up. {LOOK}",
                 found.count, found.hash, known.count, known.hash
             ),
         ));
@@ -227,8 +235,9 @@ async fn documents(
     Err(wrong(
         path,
         format!(
-            "the difference to it is {found:?}, {:?} was backed up",
-            known.difference
+            "what was otherwise in its place is not what was backed up: {named} documents are \
+             named, {} were. {LOOK}",
+            known.difference.as_ref().map_or(0, |one| one.named)
         ),
     ))
 }

@@ -13,6 +13,7 @@ mod unchanged;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mongodb::bson::{Bson, doc};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use sha2::{Digest, Sha256};
 
@@ -24,7 +25,7 @@ pub(super) use dump::{Base, Dump, Wanted};
 pub(super) use load::load;
 pub(super) use namespaces::{Listed, list};
 pub(super) use noted::Names;
-pub(super) use read::{content, contents, operations};
+pub(super) use read::contents;
 pub(super) use replay::{chain, replay};
 pub(super) use state::Log;
 pub(super) use unchanged::Before;
@@ -66,6 +67,24 @@ pub(super) fn failed(error: &mongodb::error::Error) -> BackupError {
         part: PART.to_owned(),
         cause: error.to_string(),
     }
+}
+
+/// Reads and writes that the store did since it was started.
+///
+/// # Errors
+/// [`BackupError`]
+pub(super) async fn operations(client: &mongodb::Client) -> Result<u64, BackupError> {
+    let only = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0 };
+    let status = client.database("admin").run_command(only).await;
+    let status = status.map_err(|error| failed(&error))?;
+    let counters = status.get_document("opcounters").cloned();
+    let counters = counters.unwrap_or_default();
+    let of = |key| match counters.get(key) {
+        Some(Bson::Int32(count)) => u64::try_from(*count).unwrap_or(0),
+        Some(Bson::Int64(count)) => u64::try_from(*count).unwrap_or(0),
+        _ => 0,
+    };
+    Ok(["insert", "query", "update", "delete"].map(of).iter().sum())
 }
 
 /// Sum of the documents' SHA-256 modulo 2^256: the same for the same documents in any order.

@@ -110,6 +110,15 @@ impl Default for Noted {
 }
 
 impl Noted {
+    #[cfg(test)]
+    pub(super) fn of(entries: &[bson::Document]) -> Self {
+        let mut noted = Self::default();
+        for entry in entries {
+            noted.note(&bson::RawDocumentBuf::try_from(entry).unwrap());
+        }
+        noted
+    }
+
     /// Takes in one entry of the log.
     pub(super) fn note(&mut self, entry: &RawDocument) {
         let Self::In(names) = self else {
@@ -172,15 +181,7 @@ fn is_part(command: &RawDocument) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mongodb::bson::{Document, RawDocumentBuf, doc};
-
-    fn noted(entries: &[Document]) -> Noted {
-        let mut noted = Noted::default();
-        for entry in entries {
-            noted.note(&RawDocumentBuf::try_from(entry).unwrap());
-        }
-        noted
-    }
+    use mongodb::bson::{Document, doc};
 
     fn named(noted: &Noted, name: &str) -> Option<Vec<Document>> {
         let Noted::In(names) = noted else {
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn documents_are_named_by_the_ids_of_their_entries() {
-        let found = noted(&[
+        let found = Noted::of(&[
             doc! { "op": "i", "ns": "lucid.a", "o": { "x": 1, "_id": 7 } },
             doc! { "op": "u", "ns": "lucid.a", "o": { "$v": 2 }, "o2": { "_id": "two" } },
             doc! { "op": "d", "ns": "lucid.a", "o": { "_id": 7 } },
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn a_collection_that_was_made_or_dropped_may_be_another_one() {
         for command in [doc! { "create": "a" }, doc! { "drop": "a" }] {
-            let found = noted(&[
+            let found = Noted::of(&[
                 doc! { "op": "i", "ns": "lucid.a", "o": { "_id": 7 } },
                 doc! { "op": "c", "ns": "lucid.$cmd", "o": command },
                 doc! { "op": "i", "ns": "lucid.a", "o": { "_id": 8 } },
@@ -242,7 +243,7 @@ mod tests {
             doc! { "ns": "lucid.users" },
         ] {
             assert_eq!(
-                noted(std::slice::from_ref(&entry)),
+                Noted::of(std::slice::from_ref(&entry)),
                 Noted::Anything,
                 "{entry}"
             );

@@ -19,8 +19,8 @@ use crate::engine::Login;
 
 /// What is sent at once, about.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Documents asked for at once: clients wait while the store gathers them, and more of them are not
-/// faster (`scripts/bench backup`).
+/// Documents asked for at once: clients wait while the store gathers them. Secantus gives a thousand
+/// no faster.
 const BATCH: u32 = 100;
 /// How long a transaction is left alone: a third of what engines bear.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
@@ -155,40 +155,22 @@ async fn open(
         .await
 }
 
-/// What a store serves: every collection, read as a whole, and whether documents in it expire.
+/// What a store serves, every collection or the one that is named, read as a whole; and whether
+/// documents in it expire.
 ///
 /// # Errors
 /// [`BackupError`]
 pub(in crate::backup) async fn contents(
     address: SocketAddr,
     login: &Login,
+    only: Option<&(String, String)>,
 ) -> Result<Vec<(Collection, bool)>, BackupError> {
     let client = connect(address, login)?;
     let mut found = Vec::new();
     for one in list(&client).await? {
-        found.push((whole(&client, &one).await?, one.expires()));
-    }
-    client.shutdown().await;
-    Ok(found)
-}
-
-/// One collection of a store, read as a whole; none where there is no such.
-///
-/// # Errors
-/// [`BackupError`]
-pub(in crate::backup) async fn content(
-    address: SocketAddr,
-    login: &Login,
-    (db, name): &(String, String),
-) -> Result<Option<Collection>, BackupError> {
-    let client = connect(address, login)?;
-    let mut found = None;
-    if let Some(one) = list(&client)
-        .await?
-        .iter()
-        .find(|one| one.db == *db && one.name == *name)
-    {
-        found = Some(whole(&client, one).await?);
+        if only.is_none_or(|(db, name)| one.db == *db && one.name == *name) {
+            found.push((whole(&client, &one).await?, one.expires()));
+        }
     }
     client.shutdown().await;
     Ok(found)
@@ -209,24 +191,6 @@ async fn whole(client: &mongodb::Client, one: &Listed) -> Result<Collection, Bac
         }
     }
     Ok(tally.of(one, None))
-}
-
-/// Reads and writes that the store did since it was started.
-///
-/// # Errors
-/// [`BackupError`]
-pub(in crate::backup) async fn operations(client: &mongodb::Client) -> Result<u64, BackupError> {
-    let only = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0 };
-    let status = client.database("admin").run_command(only).await;
-    let status = status.map_err(|error| super::failed(&error))?;
-    let counters = status.get_document("opcounters").cloned();
-    let counters = counters.unwrap_or_default();
-    let of = |key| match counters.get(key) {
-        Some(Bson::Int32(count)) => u64::try_from(*count).unwrap_or(0),
-        Some(Bson::Int64(count)) => u64::try_from(*count).unwrap_or(0),
-        _ => 0,
-    };
-    Ok(["insert", "query", "update", "delete"].map(of).iter().sum())
 }
 
 /// Rests in proportion to the time that work took.
