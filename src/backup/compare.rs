@@ -22,7 +22,9 @@ pub(super) async fn compare(
         Facts::Document { .. } => {
             let login = &store.credentials.supervisor;
             let found = document::contents(engine.address, login, None).await?;
-            same_collections(&rebuilt.documents, &found)
+            let mut told = same_collections(&rebuilt.documents, &found)?;
+            told.extend(rebuilt.accounts.compared.iter().cloned());
+            Ok(told)
         }
         // Key by key it was compared when it was loaded.
         Facts::Cache { keys, .. } => Ok(vec![format!("cache: {keys} keys, file and count equal")]),

@@ -120,7 +120,7 @@ impl Making<'_> {
             .transpose()?;
         let what = document::Wanted {
             address: store.address,
-            login: store.credentials.supervisor.clone(),
+            credentials: store.credentials.clone(),
             lengths: self.repository.is_append_only(),
         };
         let mut dump = document::Dump::begin(what, Arc::clone(&self.pace), base)?;
@@ -129,7 +129,10 @@ impl Making<'_> {
         let saved = self
             .repository
             .save_streams(document::PART, streams, last)?;
+        let (users, roles) = dump.accounts();
         let facts = Facts::Document {
+            users,
+            roles,
             collections: dump.collections()?,
             moment: dump.moment,
             log_from: dump.log_from,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// What this version writes, and the newest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,12 @@ pub struct Part {
 pub enum Facts {
     /// A dump of documents.
     Document {
+        /// Accounts, without the appliance's own.
+        #[serde(default)]
+        users: u64,
+        /// Roles that somebody made.
+        #[serde(default)]
+        roles: u64,
         /// Every collection and view.
         collections: Vec<Collection>,
         /// Of which moment they are; absent where the store does not tell.

@@ -98,6 +98,8 @@ pub(super) struct Rebuilt {
     pub(super) engine: Scratch,
     /// Every collection as it was put in; none where it is no document store.
     pub(super) documents: Vec<Collection>,
+    /// Its accounts.
+    pub(super) accounts: document::Made,
 }
 
 impl From<Scratch> for Rebuilt {
@@ -105,6 +107,7 @@ impl From<Scratch> for Rebuilt {
         Self {
             engine,
             documents: Vec::new(),
+            accounts: document::Made::default(),
         }
     }
 }
@@ -123,10 +126,15 @@ pub(super) async fn rebuild(
     let (snapshot, facts) = facts_of(manifest, store.role)?;
     let conf = scratch.join(format!("{}-conf", store.role));
     match facts {
-        Facts::Document { collections, .. } => {
+        Facts::Document {
+            collections,
+            users,
+            roles,
+            ..
+        } => {
             let dump = scratch.join("dump");
             phase("fetching the dump of the document store");
-            if collections.is_empty() {
+            if collections.is_empty() && users + roles == 0 {
                 fsx::create_dir(&dump, 0o700)?;
             } else {
                 repository.restore(snapshot, document::DUMP, &dump, false)?;
@@ -140,8 +148,14 @@ pub(super) async fn rebuild(
             let documents =
                 document::load(&client, &dump, collections, &everything, &mut progress).await?;
             client.shutdown().await;
+            let accounts = document::Accounts::of_dump(&dump, *users, *roles)?;
+            let accounts = accounts.load(engine.address, &store.credentials).await?;
             remove(&dump)?;
-            Ok(Rebuilt { engine, documents })
+            Ok(Rebuilt {
+                engine,
+                documents,
+                accounts,
+            })
         }
         Facts::Cache { keys, sha256 } => {
             phase("fetching the file of the cache");

@@ -11,11 +11,12 @@ use rustic_core::{
 };
 
 use super::BackupError;
-use super::backend::{Adapter, Files, Place};
+use super::backend::{Adapter, Files};
 use super::key::Key;
 use super::lock::{Held, Locks};
 use super::manifest::Manifest;
 use super::meter::Meter;
+use super::request::Request;
 use super::seal::Seal;
 use super::source::{Directory, Faults, Stream, Streams};
 
@@ -116,20 +117,17 @@ fn failed(doing: &'static str, place: &str) -> impl Fn(Box<RusticError>) -> Back
 }
 
 impl Repository {
-    /// Opens it; with `make` one is made where there is none.
+    /// Opens the one of a request; with `make` one is made where there is none.
     ///
     /// # Errors
     /// [`BackupError::NoRepository`], [`BackupError::WrongKey`], and those of the place.
     pub fn open(
-        place: &Place,
+        wanted: &Request,
         key: &Key,
-        host: &str,
         runtime: &tokio::runtime::Handle,
-        make: bool,
-        append_only: bool,
     ) -> Result<Self, BackupError> {
-        let files = place.files(runtime)?;
-        let place = place.to_string();
+        let files = wanted.place.files(wanted.bandwidth, runtime)?;
+        let place = wanted.place.to_string();
         // A cache would hold a second copy of the index on the board's own disk.
         let options = RepositoryOptions::default().no_cache(true);
         let credentials = Credentials::password(key.words());
@@ -145,13 +143,13 @@ impl Repository {
                     fault(error)
                 }
             })?
-        } else if make {
+        } else if wanted.make {
             let config = ConfigOptions::default()
                 .set_datapack_size(bytesize::ByteSize(PACK))
                 .set_datapack_growfactor(0_u32)
                 .set_chunk_size(bytesize::ByteSize(PIECE))
                 .set_chunk_min_size(bytesize::ByteSize(PIECE / 2))
-                .set_append_only(append_only);
+                .set_append_only(wanted.append_only);
             let fault = failed("making", &place);
             found
                 .init(&credentials, &KeyOptions::default(), &config)
@@ -164,7 +162,7 @@ impl Repository {
             place: place.clone(),
             cause,
         })?;
-        let locks = Locks::new(Arc::clone(&files), seal.clone(), host);
+        let locks = Locks::new(Arc::clone(&files), seal.clone(), &wanted.host);
         Ok(Self {
             inner,
             files,
@@ -172,7 +170,7 @@ impl Repository {
             seal,
             locks,
             place,
-            host: host.to_owned(),
+            host: wanted.host.clone(),
             meter,
         })
     }

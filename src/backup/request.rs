@@ -24,6 +24,9 @@ pub struct Request {
     pub make: bool,
     /// Nothing is ever removed from a repository that is made now.
     pub append_only: bool,
+    /// Bytes that go to it and come from it in a second at most.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
     /// What to do.
     pub work: Work,
 }

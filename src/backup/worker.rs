@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::compare::compare;
 use super::manifest::{Facts, Manifest};
-use super::rebuild::{self, rebuild};
+use super::rebuild::{self, Rebuilt, rebuild};
 use super::request::{Answer, Fetch, Line, Rebuild, Request, Target, Work};
-use super::scratch::Scratch;
 use super::{BackupError, Key, Repository, create, document, insert, verify};
 use crate::fsx::{self, FsError};
 
@@ -81,14 +80,7 @@ fn work<W: Write + Send + 'static>(
         .map_err(|error| BackupError::Refused(error.to_string()))?;
     let handle = runtime.handle();
     let key = Key::parse(&request.key).map_err(|error| BackupError::Refused(error.to_string()))?;
-    let repository = Repository::open(
-        &request.place,
-        &key,
-        &request.host,
-        handle,
-        request.make,
-        request.append_only,
-    )?;
+    let repository = Repository::open(request, &key, handle)?;
     let (stop, stopped) = mpsc::channel::<()>();
     let (meter, told) = (repository.meter().clone(), teller.clone());
     let telling = std::thread::spawn(move || {
@@ -268,12 +260,12 @@ fn rebuild_and_compare(
     wanted: &Rebuild,
     runtime: &tokio::runtime::Handle,
     phase: &dyn Fn(&str),
-) -> Result<(Scratch, Vec<String>), BackupError> {
+) -> Result<(Rebuilt, Vec<String>), BackupError> {
     let scratch = &wanted.scratch;
     let rebuilt = runtime.block_on(rebuild(repository, manifest, target, scratch, phase))?;
     phase(&format!("comparing {}", target.store.role));
     let compared = runtime.block_on(compare(manifest, &target.store, &rebuilt))?;
-    Ok((rebuilt.engine, compared))
+    Ok((rebuilt, compared))
 }
 
 fn drill(
@@ -290,10 +282,10 @@ fn drill(
     let compared: Result<_, BackupError> = (|| {
         let mut compared = Vec::new();
         for target in &wanted.stores {
-            let (engine, said) =
+            let (rebuilt, said) =
                 rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
             compared.extend(said);
-            runtime.block_on(engine.stop())?;
+            runtime.block_on(rebuilt.engine.stop())?;
             // One at a time: there is no room for all.
             rebuild::remove(&target.data)?;
         }
@@ -350,9 +342,14 @@ fn put_back(
     let restored: Result<_, BackupError> = (|| {
         let mut restored = Vec::new();
         for target in &wanted.stores {
-            let (engine, said) =
-                rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
+            let (
+                Rebuilt {
+                    engine, accounts, ..
+                },
+                said,
+            ) = rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
             restored.extend(said);
+            restored.extend(accounts.notices);
             if let Some(until) = wanted.until {
                 phase("applying what changed after it");
                 let login = &target.store.credentials.supervisor;

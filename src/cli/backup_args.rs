@@ -61,7 +61,7 @@ pub(super) enum BackupCommand {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Of {
     /// Repository, by its name in lucid.toml
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", global = true)]
     pub(super) repository: Option<String>,
 }
 

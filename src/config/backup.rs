@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::rules::Rules;
 use crate::units::{ByteSize, MIB, Span};
 
+/// Below this a backup of a small appliance takes days.
+const MIN_BANDWIDTH: u64 = 64 << 10;
+/// Above it there is no bound.
+const MAX_BANDWIDTH: u64 = 10 << 30;
 /// Time zone that means the board's own.
 const OWN_ZONE: &str = "";
 
@@ -71,6 +75,9 @@ pub struct Repository {
     /// Nothing is ever removed from it.
     #[serde(default)]
     pub append_only: bool,
+    /// Bytes that go to it and come from it in a second at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<ByteSize>,
 }
 
 impl Default for Backup {
@@ -98,6 +105,7 @@ impl Default for Backup {
                 region: String::new(),
                 credentials: None,
                 append_only: false,
+                bandwidth: None,
             }],
         }
     }
@@ -182,6 +190,14 @@ impl Rules<'_> {
                 &one.name,
                 "either path, without \"..\", or endpoint, bucket and credentials",
             );
+            if let Some(bandwidth) = one.bandwidth {
+                self.require(
+                    (MIN_BANDWIDTH..=MAX_BANDWIDTH).contains(&bandwidth.0),
+                    "backup.repositories.bandwidth",
+                    &bandwidth.to_string(),
+                    "64K to 10G, in bytes a second, or left out",
+                );
+            }
             let bucket =
                 one.endpoint.is_none() || (!one.bucket.is_empty() && one.credentials.is_some());
             let prefix = !one

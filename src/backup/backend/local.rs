@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise, syncfs};
 
+use super::rate::{self, Rate};
 use super::{FileFault, FileResult, Files};
 use crate::fsx;
 
@@ -28,13 +29,15 @@ pub(super) struct Local {
     /// The directory, opened before the first of the packs that are not known to stay yet: what
     /// the disk could not keep since then is told to it.
     unsettled: Mutex<Option<File>>,
+    rate: Rate,
 }
 
 impl Local {
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf, rate: Rate) -> Self {
         Self {
             root,
             unsettled: Mutex::default(),
+            rate,
         }
     }
 
@@ -47,7 +50,7 @@ impl Local {
             *unsettled = Some(File::open(&self.root)?);
         }
         drop(unsettled);
-        let file = put(temporary, content)?;
+        let file = put(temporary, content, &self.rate)?;
         std::fs::rename(temporary, path)?;
         // Begins to write it, and leaves the memory to others; a courtesy.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
@@ -68,9 +71,11 @@ impl Local {
     }
 }
 
-fn put(path: &Path, content: &[Bytes]) -> io::Result<File> {
+fn put(path: &Path, content: &[Bytes], rate: &Rate) -> io::Result<File> {
     let mut file = File::create(path)?;
-    for bytes in content {
+    let piece = rate.bound().map_or(usize::MAX, |_| rate::PIECE);
+    for bytes in content.iter().flat_map(|bytes| bytes.chunks(piece)) {
+        rate.wait(bytes.len());
         file.write_all(bytes)?;
     }
     Ok(file)
@@ -138,8 +143,9 @@ impl Files for Local {
     fn read(&self, path: &str, range: Option<(u32, u32)>) -> FileResult<Bytes> {
         let path = self.root.join(path);
         let content = match range {
-            None => std::fs::read(&path),
+            None => std::fs::read(&path).inspect(|content| self.rate.wait(content.len())),
             Some((offset, length)) => File::open(&path).and_then(|file| {
+                self.rate.wait(length as usize);
                 let mut content = vec![0; length as usize];
                 file.read_exact_at(&mut content, u64::from(offset))?;
                 Ok(content)
@@ -159,7 +165,7 @@ impl Files for Local {
         } else {
             let dir = path.parent().unwrap_or(&self.root);
             self.settle()
-                .and_then(|()| put(&temporary, &content)?.sync_all())
+                .and_then(|()| put(&temporary, &content, &self.rate)?.sync_all())
                 .and_then(|()| std::fs::rename(&temporary, &path))
                 .and_then(|()| fsx::sync_dir(dir))
         };

@@ -2,6 +2,7 @@
 //! so that any restic reads it.
 
 mod local;
+mod rate;
 mod s3;
 
 use std::path::PathBuf;
@@ -71,14 +72,16 @@ impl std::fmt::Display for Place {
 }
 
 impl Place {
-    /// Its files.
+    /// Its files, read and written with so many bytes a second at most.
     pub(super) fn files(
         &self,
+        bandwidth: Option<u64>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Arc<dyn Files>, BackupError> {
+        let rate = rate::Rate::new(bandwidth);
         Ok(match self {
-            Self::Directory { path } => Arc::new(local::Local::new(path.clone())),
-            Self::S3(bucket) => Arc::new(s3::S3::new(bucket, runtime.clone())?),
+            Self::Directory { path } => Arc::new(local::Local::new(path.clone(), rate)),
+            Self::S3(bucket) => Arc::new(s3::S3::new(bucket, rate, runtime.clone())?),
         })
     }
 }

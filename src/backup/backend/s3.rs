@@ -1,13 +1,17 @@
 //! A bucket. Every request has a limit of time, and is tried again where that can help.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, StatusCode};
 use rusty_s3::actions::ListObjectsV2;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use tokio::runtime::Handle as Runtime;
 
+use super::rate::{self, Rate};
 use super::{Bucket, FileFault, FileResult, Files};
 use crate::backup::BackupError;
 
@@ -20,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Of a request, beside the time for its content at the slowest rate that is borne with.
 const LIMIT: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 * 1024;
+/// Requests that share the bound of a repository at most.
+const BESIDE: u64 = 8;
 /// How long a signature holds: longer than all tries.
 const SIGNED: Duration = Duration::from_secs(3600);
 
@@ -30,6 +36,7 @@ pub(super) struct S3 {
     prefix: String,
     location: String,
     http: reqwest::Client,
+    rate: Arc<Rate>,
     runtime: Runtime,
 }
 
@@ -69,7 +76,7 @@ impl Refusal {
 }
 
 impl S3 {
-    pub(super) fn new(place: &Bucket, runtime: Runtime) -> Result<Self, BackupError> {
+    pub(super) fn new(place: &Bucket, rate: Rate, runtime: Runtime) -> Result<Self, BackupError> {
         let wrong = |cause: String| BackupError::Place {
             place: super::Place::S3(place.clone()).to_string(),
             cause,
@@ -95,6 +102,7 @@ impl S3 {
             prefix: place.prefix.trim_matches('/').to_owned(),
             location: super::Place::S3(place.clone()).to_string(),
             http,
+            rate: Arc::new(rate),
             runtime,
         })
     }
@@ -117,12 +125,20 @@ impl S3 {
         body: Option<Bytes>,
     ) -> Result<Bytes, Refusal> {
         let (http, location) = (self.http.clone(), self.location.clone());
+        let rate = Arc::clone(&self.rate);
         let (done, result) = std::sync::mpsc::sync_channel(1);
         let work = async move {
             let mut wait = FIRST_WAIT;
             let mut left = TRIES;
             loop {
-                let sent = once(&http, method.clone(), url.clone(), range, body.clone());
+                let sent = once(
+                    &http,
+                    &rate,
+                    method.clone(),
+                    url.clone(),
+                    range,
+                    body.clone(),
+                );
                 left -= 1;
                 match sent.await {
                     Err(refusal) if refusal.may_pass() && left > 0 => {
@@ -144,8 +160,25 @@ impl S3 {
     }
 }
 
+/// The content of a request, no faster than it may be sent.
+fn paced(content: Bytes, rate: Arc<Rate>) -> reqwest::Body {
+    if rate.bound().is_none() {
+        return content.into();
+    }
+    let pieces = stream::unfold((content, rate), async |(mut rest, rate)| {
+        let piece = rest.split_to(rest.len().min(rate::PIECE));
+        if piece.is_empty() {
+            return None;
+        }
+        rate.pass(piece.len()).await;
+        Some((Ok::<_, std::convert::Infallible>(piece), (rest, rate)))
+    });
+    reqwest::Body::wrap_stream(pieces)
+}
+
 async fn once(
     http: &reqwest::Client,
+    rate: &Arc<Rate>,
     method: Method,
     url: url::Url,
     range: Option<(u32, u32)>,
@@ -157,14 +190,19 @@ async fn once(
         // A pack is at most this large.
         (None, None) => 64 << 20,
     };
-    let limit = LIMIT + Duration::from_secs(bytes / SLOWEST);
+    let slowest = rate
+        .bound()
+        .map_or(SLOWEST, |bound| SLOWEST.min(bound / BESIDE));
+    let limit = LIMIT + Duration::from_secs(bytes / slowest.max(1));
     let mut request = http.request(method, url).timeout(limit);
     if let Some((offset, length)) = range {
         let last = u64::from(offset) + u64::from(length).saturating_sub(1);
         request = request.header("range", format!("bytes={offset}-{last}"));
     }
     if let Some(body) = body {
-        request = request.body(body);
+        request = request
+            .header(CONTENT_LENGTH, body.len())
+            .body(paced(body, Arc::clone(rate)));
     }
     let unreachable = |error: reqwest::Error| {
         // The address bears a signature.
@@ -172,9 +210,14 @@ async fn once(
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         Refusal::Unreachable(cause.unwrap_or_else(|| error.to_string()))
     };
-    let response = request.send().await.map_err(unreachable)?;
+    let mut response = request.send().await.map_err(unreachable)?;
     let status = response.status();
-    let content = response.bytes().await.map_err(unreachable)?;
+    let mut content = BytesMut::new();
+    while let Some(some) = response.chunk().await.map_err(unreachable)? {
+        rate.pass(some.len()).await;
+        content.extend_from_slice(&some);
+    }
+    let content = content.freeze();
     if !status.is_success() {
         return Err(Refusal::Status {
             status,

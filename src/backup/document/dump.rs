@@ -17,6 +17,7 @@ use mongodb::ClientSession;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::accounts::Accounts;
 use super::difference;
 use super::read::{IDLE, Tally, length, send};
 use super::state::{Log, Spool, pinned, tip, touch};
@@ -26,7 +27,7 @@ use crate::backup::BackupError;
 use crate::backup::manifest::{self, Collection, Moment, Tip};
 use crate::backup::pace::Pace;
 use crate::backup::source::Stream;
-use crate::engine::Login;
+use crate::engine::Credentials;
 
 /// Chunks that wait for the repository.
 const AHEAD: usize = 4;
@@ -68,6 +69,7 @@ struct Ahead {
 /// What is known when nothing was read yet.
 struct Begun {
     collections: Vec<Ahead>,
+    accounts: Accounts,
     moment: Option<Moment>,
     tip: Option<Tip>,
     log: Option<Spool>,
@@ -79,8 +81,8 @@ struct Begun {
 pub(in crate::backup) struct Wanted {
     /// Where the store listens.
     pub(in crate::backup) address: SocketAddr,
-    /// Who reads it.
-    pub(in crate::backup) login: Login,
+    /// Its own accounts.
+    pub(in crate::backup) credentials: Credentials,
     /// The length of every stream is to be known before it is read.
     pub(in crate::backup) lengths: bool,
 }
@@ -166,6 +168,15 @@ impl Dump {
                 open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
             });
         }
+        for file in self.begun.accounts.files()? {
+            streams.push(Stream {
+                path: file.path,
+                bytes: Some(file.content.len() as u64),
+                changed: self.now,
+                is_kept: false,
+                open: Box::new(move || Ok(Box::new(io::Cursor::new(file.content)))),
+            });
+        }
         for (index, ahead) in self.begun.collections.iter().enumerate() {
             let metadata = ahead.one.metadata()?;
             let file = ahead.one.file();
@@ -200,6 +211,12 @@ impl Dump {
             });
         }
         Ok(streams)
+    }
+
+    /// How many accounts and roles are in it.
+    pub(in crate::backup) fn accounts(&self) -> (u64, u64) {
+        let Accounts { users, roles } = &self.begun.accounts;
+        (users.len() as u64, roles.len() as u64)
     }
 
     /// What is in it, when the streams were read.
@@ -266,7 +283,8 @@ impl Read for Incoming {
 type Pinned = (mongodb::Client, ClientSession, Begun);
 
 async fn begin(wanted: &Wanted, base: Option<Base>, pace: &Pace) -> Result<Pinned, BackupError> {
-    let client = connect(wanted.address, &wanted.login)?;
+    let client = connect(wanted.address, &wanted.credentials.supervisor)?;
+    let accounts = Accounts::read(&client, &wanted.credentials).await?;
     let (mut session, listed, moment) = pinned(&client).await?;
     let (mut last, mut spool, mut known, mut differences) = (None, None, None, None);
     if let Some(moment) = moment {
@@ -308,6 +326,7 @@ async fn begin(wanted: &Wanted, base: Option<Base>, pace: &Pace) -> Result<Pinne
     }
     let begun = Begun {
         collections,
+        accounts,
         moment,
         tip: last,
         log: spool,

@@ -8,6 +8,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use percent_encoding::percent_decode_str;
 
 use super::difference::Difference;
+use super::namespaces::OWN;
 use super::read::Tally;
 use super::{DIFFERENCE, Sum};
 use crate::backup::BackupError;
@@ -65,7 +66,9 @@ pub(in crate::backup) async fn load(
             Ok(name) => name.to_owned(),
             Err(_) => name_of(&path),
         };
-        let Some((to_db, to_name)) = target(&db, &name) else {
+        // Accounts are no collection of the store.
+        let own = OWN.contains(&db.as_str());
+        let Some((to_db, to_name)) = target(&db, &name).filter(|_| !own) else {
             continue;
         };
         let database = client.database(&to_db);

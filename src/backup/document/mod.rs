@@ -1,5 +1,6 @@
 //! The document store: a dump as mongodump lays it out, read from one state of the store.
 
+mod accounts;
 mod difference;
 mod dump;
 mod load;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::BackupError;
 use crate::engine::Login;
 
+pub(super) use accounts::{Accounts, Made};
 pub(super) use difference::names;
 pub(super) use dump::{Base, Dump, Wanted};
 pub(super) use load::load;

@@ -228,6 +228,8 @@ mod tests {
                 added: 0,
                 seconds: 0.0,
                 facts: Facts::Document {
+                    users: 0,
+                    roles: 0,
                     collections: Vec::new(),
                     moment: Some(Moment {
                         before: (before, 1),

@@ -63,6 +63,7 @@ impl Backups {
             // Where there was one, another is not made quietly: its disk may be away.
             make: makes && self.state().is_new(&of.name),
             append_only: of.append_only,
+            bandwidth: of.bandwidth.map(|bytes| bytes.0),
             place,
             work,
         })

@@ -1,0 +1,352 @@
+//! Accounts and roles of the store, where mongodump puts them. The appliance's own two accounts are
+//! no part of it: they are made from its credentials.
+//!
+//! What a password is checked against comes out of a store and goes into no other one but by
+//! mongorestore, which writes it into mongod. An account that is made anew here has everything but
+//! that, and lets nobody in until it is given a password.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::load::{LOOK, next};
+use super::{DUMP, connect, failed};
+use crate::backup::BackupError;
+use crate::engine::Credentials;
+use crate::fsx::FsError;
+
+const ADMIN: &str = "admin";
+/// Accounts that another service vouches for have no password.
+const EXTERNAL: &str = "$external";
+/// The layout of accounts in mongod since 3.0, which mongorestore asks for.
+const SCHEMA: i32 = 5;
+
+const USERS: &str = "system.users";
+const ROLES: &str = "system.roles";
+const VERSION: &str = "system.version";
+
+/// Of the password that an account has until it is given one, which nobody ever learns.
+const SECRET: usize = 32;
+
+/// Accounts and roles as mongod keeps them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::backup) struct Accounts {
+    pub(in crate::backup) users: Vec<Document>,
+    pub(in crate::backup) roles: Vec<Document>,
+}
+
+/// What came of making them, a line each.
+#[derive(Debug, Default)]
+pub(in crate::backup) struct Made {
+    /// What was compared.
+    pub(in crate::backup) compared: Vec<String>,
+    /// The accounts that want a password.
+    pub(in crate::backup) notices: Vec<String>,
+}
+
+/// A file of the dump.
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) content: Vec<u8>,
+}
+
+impl Accounts {
+    /// What `client` has, but for the appliance's own accounts.
+    pub(super) async fn read(
+        client: &mongodb::Client,
+        own: &Credentials,
+    ) -> Result<Self, BackupError> {
+        let run = async |db: &str, command: Document| {
+            let answer = client.database(db).run_command(command).await;
+            answer.map_err(|error| failed(&error))
+        };
+        let every = doc! { "usersInfo": { "forAllDBs": true }, "showCredentials": true };
+        let mut users = documents(&run(ADMIN, every).await?, "users");
+        users.retain(|user| !is_own(user, own));
+        let mut databases: BTreeSet<String> = client
+            .list_database_names()
+            .await
+            .map_err(|error| failed(&error))?
+            .into_iter()
+            .collect();
+        databases.insert(ADMIN.to_owned());
+        for user in &mut users {
+            let (name, db) = (text(user, "user"), text(user, "db"));
+            // A list of all does not say from where one may come.
+            let detail = doc! {
+                "usersInfo": { "user": name, "db": &db },
+                "showAuthenticationRestrictions": true,
+            };
+            let detail = documents(&run(ADMIN, detail).await?, "users");
+            let found = detail.first();
+            let from = found.and_then(|one| one.get_array("authenticationRestrictions").ok());
+            if let Some(from) = from.filter(|from| !from.is_empty()) {
+                user.insert("authenticationRestrictions", from.clone());
+            }
+            user.remove("mechanisms");
+            databases.insert(db);
+            databases.extend(pairs(user).into_iter().map(|(_, db)| db));
+        }
+        databases.remove(EXTERNAL);
+        let mut roles = Vec::new();
+        for db in databases {
+            let every = doc! {
+                "rolesInfo": 1,
+                "showPrivileges": true,
+                "showAuthenticationRestrictions": true,
+            };
+            let found = documents(&run(&db, every).await?, "roles");
+            roles.extend(found.iter().map(stored_role));
+        }
+        Ok(Self { users, roles })
+    }
+
+    /// Its files; none where there is neither an account nor a role.
+    pub(super) fn files(&self) -> Result<Vec<File>, BackupError> {
+        if self.users.is_empty() && self.roles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = vec![doc! { "_id": "authSchema", "currentVersion": SCHEMA }];
+        let mut files = Vec::new();
+        for (name, all) in [
+            (USERS, &self.users),
+            (ROLES, &self.roles),
+            (VERSION, &schema),
+        ] {
+            let wrong = |cause: String| BackupError::Capture {
+                part: format!("{ADMIN}.{name}"),
+                cause,
+            };
+            let mut content = Vec::new();
+            for one in all {
+                one.to_writer(&mut content)
+                    .map_err(|error| wrong(error.to_string()))?;
+            }
+            let metadata = doc! { "options": {}, "indexes": [], "uuid": "", "collectionName": name,
+            "type": "collection" };
+            let metadata = Bson::Document(metadata).into_canonical_extjson();
+            let metadata =
+                serde_json::to_vec(&metadata).map_err(|error| wrong(error.to_string()))?;
+            let path = PathBuf::from(format!("{DUMP}/{ADMIN}/{name}"));
+            for (end, content) in [("bson", content), ("metadata.json", metadata)] {
+                files.push(File {
+                    path: PathBuf::from(format!("{}.{end}", path.display())),
+                    content,
+                });
+            }
+        }
+        Ok(files)
+    }
+
+    /// What a dump in `dump` has, which has to be as many as were backed up.
+    pub(in crate::backup) fn of_dump(
+        dump: &Path,
+        users: u64,
+        roles: u64,
+    ) -> Result<Self, BackupError> {
+        let read = |name: &str, known: u64| {
+            if users == 0 && roles == 0 {
+                return Ok(Vec::new());
+            }
+            let path = dump.join(ADMIN).join(format!("{name}.bson"));
+            let wrong =
+                |cause: String| BackupError::Refused(format!("{}: {cause}", path.display()));
+            let bytes = std::fs::read(&path).map_err(FsError::wrap("read", &path))?;
+            let (mut rest, mut found) = (bytes.as_slice(), Vec::new());
+            while let Some(one) = next(&mut rest).map_err(wrong)? {
+                let one = Document::from_reader(one.as_slice());
+                found.push(one.map_err(|error| wrong(error.to_string()))?);
+            }
+            if found.len() as u64 == known {
+                return Ok(found);
+            }
+            Err(wrong(format!(
+                "{} are in it, {known} were backed up. {LOOK}",
+                found.len()
+            )))
+        };
+        Ok(Self {
+            users: read(USERS, users)?,
+            roles: read(ROLES, roles)?,
+        })
+    }
+
+    /// Makes them in the store at `address`, which has none but the appliance's own, and compares what
+    /// it has then.
+    pub(in crate::backup) async fn load(
+        &self,
+        address: std::net::SocketAddr,
+        own: &Credentials,
+    ) -> Result<Made, BackupError> {
+        let mut made = Made::default();
+        if self.users.is_empty() && self.roles.is_empty() {
+            return Ok(made);
+        }
+        let client = connect(address, &own.supervisor)?;
+        for role in &self.roles {
+            make_role(&client, role).await?;
+        }
+        // One may hold another that is made later.
+        for role in &self.roles {
+            let command = doc! {
+                "updateRole": text(role, "role"),
+                "roles": role.get_array("roles").cloned().unwrap_or_default(),
+            };
+            run(&client, role, "role", command).await?;
+        }
+        for user in &self.users {
+            let mut secret = [0; SECRET];
+            getrandom::fill(&mut secret)
+                .map_err(|error| BackupError::Refused(error.to_string()))?;
+            let secret = crate::backup::hex(&secret);
+            run(&client, user, "user", create_user(user, &secret)).await?;
+            if text(user, "db") != EXTERNAL {
+                made.notices.push(notice(user));
+            }
+        }
+        let found = Self::read(&client, own).await?;
+        client.shutdown().await;
+        same(&self.users, &found.users, "account", "user")?;
+        same(&self.roles, &found.roles, "role", "role")?;
+        made.compared.push(format!(
+            "document: {} accounts and {} roles equal, but for passwords",
+            self.users.len(),
+            self.roles.len()
+        ));
+        Ok(made)
+    }
+}
+
+fn notice(user: &Document) -> String {
+    let (name, db) = (text(user, "user"), text(user, "db"));
+    format!(
+        "document: account {name:?} of {db} lets nobody in until it has a password again: \
+         db.getSiblingDB({db:?}).updateUser({name:?}, {{pwd: passwordPrompt()}})"
+    )
+}
+
+fn text(of: &Document, key: &str) -> String {
+    of.get_str(key).unwrap_or_default().to_owned()
+}
+
+fn documents(answer: &Document, key: &str) -> Vec<Document> {
+    let all = answer.get_array(key).map(Vec::as_slice).unwrap_or_default();
+    all.iter()
+        .filter_map(|one| one.as_document().cloned())
+        .collect()
+}
+
+fn is_own(user: &Document, own: &Credentials) -> bool {
+    let name = user.get_str("user").unwrap_or_default();
+    user.get_str("db").is_ok_and(|db| db == ADMIN)
+        && [&own.supervisor.user, &own.client.user]
+            .iter()
+            .any(|own| own.as_str() == name)
+}
+
+/// The roles that an account or a role holds, and their databases.
+fn pairs(of: &Document) -> BTreeSet<(String, String)> {
+    documents(of, "roles")
+        .iter()
+        .map(|role| (text(role, "role"), text(role, "db")))
+        .collect()
+}
+
+/// A role as `admin.system.roles` has it, out of what a store tells of it.
+fn stored_role(told: &Document) -> Document {
+    let mut role = doc! {
+        "_id": format!("{}.{}", text(told, "db"), text(told, "role")),
+        "role": text(told, "role"),
+        "db": text(told, "db"),
+        "privileges": told.get_array("privileges").cloned().unwrap_or_default(),
+        "roles": told.get_array("roles").cloned().unwrap_or_default(),
+    };
+    // Its own are one list, before those of the roles that it holds.
+    let from = told.get_array("authenticationRestrictions").ok();
+    if let Some(Bson::Array(own)) = from.and_then(|from| from.first()) {
+        role.insert("authenticationRestrictions", own.clone());
+    }
+    role
+}
+
+async fn run(
+    client: &mongodb::Client,
+    of: &Document,
+    kind: &str,
+    command: Document,
+) -> Result<(), BackupError> {
+    let db = text(of, "db");
+    let answer = client.database(&db).run_command(command).await;
+    answer.map(drop).map_err(|error| {
+        BackupError::Refused(format!(
+            "{kind} {:?} of {db} cannot be made again: {error}",
+            text(of, kind)
+        ))
+    })
+}
+
+async fn make_role(client: &mongodb::Client, role: &Document) -> Result<(), BackupError> {
+    let mut command = doc! {
+        "createRole": text(role, "role"),
+        "privileges": role.get_array("privileges").cloned().unwrap_or_default(),
+        "roles": [],
+    };
+    if let Ok(from) = role.get_array("authenticationRestrictions") {
+        command.insert("authenticationRestrictions", from.clone());
+    }
+    run(client, role, "role", command).await
+}
+
+fn create_user(user: &Document, secret: &str) -> Document {
+    let mut command = doc! {
+        "createUser": text(user, "user"),
+        "roles": user.get_array("roles").cloned().unwrap_or_default(),
+    };
+    for key in ["customData", "authenticationRestrictions"] {
+        if let Some(value) = user.get(key) {
+            command.insert(key, value.clone());
+        }
+    }
+    if text(user, "db") != EXTERNAL {
+        command.insert("pwd", secret);
+        let ways = user.get_document("credentials").map(|ways| {
+            let names = ways.keys().filter(|name| name.starts_with("SCRAM-"));
+            names.cloned().map(Bson::String).collect::<Vec<_>>()
+        });
+        if let Ok(ways) = ways
+            && !ways.is_empty()
+        {
+            command.insert("mechanisms", ways);
+        }
+    }
+    command
+}
+
+/// That everything is there as it was, passwords left out.
+fn same(
+    wanted: &[Document],
+    found: &[Document],
+    kind: &str,
+    name: &str,
+) -> Result<(), BackupError> {
+    for one in wanted {
+        let key = (text(one, name), text(one, "db"));
+        let now = found
+            .iter()
+            .find(|now| (text(now, name), text(now, "db")) == key);
+        let same = now.is_some_and(|now| {
+            pairs(now) == pairs(one)
+                && ["privileges", "customData", "authenticationRestrictions"]
+                    .iter()
+                    .all(|key| now.get(key) == one.get(key))
+        });
+        if !same {
+            return Err(BackupError::Refused(format!(
+                "{kind} {:?} of {} is not what was backed up, after it was made again",
+                key.0, key.1
+            )));
+        }
+    }
+    Ok(())
+}
