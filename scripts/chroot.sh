@@ -5,9 +5,11 @@
 SUITE=trixie
 CHROOT=
 
-# compilers, tools: the packages of the two chroots.
+# compilers, tools: the packages of the two chroots. The compiler is the one that stable itself keeps
+# for browsers: in backports one architecture may be ahead of the other for days, and the library of
+# the one fits no compiler of the other.
 compilers() {
-    echo rustc:amd64 cargo:amd64 libstd-rust-dev:amd64 libstd-rust-dev:arm64 \
+    echo rustc-web:amd64 cargo-web:amd64 libstd-rust-web-dev:amd64 libstd-rust-web-dev:arm64 \
         gcc g++ libc6-dev gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev:arm64 \
         zlib1g-dev zlib1g-dev:arm64 cmake make pkg-config ca-certificates
 }
@@ -41,21 +43,16 @@ need_chroot() {
 
 # make_chroot DIRECTORY PACKAGE...
 make_chroot() {
-    local dir=$1 mirror pins
+    local dir=$1 mirror
     shift
     mirror=$(debian_mirror)
-    # Without ":any" a pin holds for one architecture only, and the other's packages conflict.
-    pins=$(printf 'Package: rustc:any cargo:any libstd-rust*:any\nPin: release n=%s-backports\nPin-Priority: 900\n' "$SUITE")
-    # shellcheck disable=SC2016 # mmdebstrap gives the hook the chroot as $1
     mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64,arm64 \
-        --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' \
-        --setup-hook="printf '%s\n' '$pins' >\"\$1/etc/apt/preferences.d/rust\"" \
         --include="$(
             IFS=,
             echo "$*"
         )" \
         "$SUITE" "$dir" \
-        "deb $mirror $SUITE main" "deb $mirror $SUITE-backports main" >&2
+        "deb $mirror $SUITE main" >&2
 }
 
 # inside COMMAND...: runs in the chroot: the project at /work, the cache at /cache. The mounts live

@@ -20,8 +20,10 @@ use super::search::Search;
 use super::{BackupError, cache, document};
 use crate::config::Role;
 
-/// How often it is looked what clients do.
+/// How often it is looked what clients do, once that is known.
 const LOOK: Duration = Duration::from_millis(250);
+/// And before: a small backup takes some seconds as a whole.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(5);
 /// Operations a second that are more than the supervisor's probes, and worth a pace of their own.
 const BUSY: f64 = 10.0;
@@ -60,7 +62,7 @@ impl Pace {
             let mut counters = counters;
             let processors = Processors::of_this();
             processors.take(true);
-            let mut calm = 0;
+            let (mut calm, mut pause) = (0, FIRST_LOOK);
             loop {
                 let Some(pace) = watched.upgrade() else {
                     return processors.take(false);
@@ -74,11 +76,12 @@ impl Pace {
                 if pace.busy.swap(busy, Ordering::Relaxed) != busy {
                     processors.take(busy);
                     if !busy {
+                        pause = LOOK;
                         pace.calmed.notify_waiters();
                     }
                 }
                 drop(pace);
-                sleep(LOOK).await;
+                sleep(pause).await;
             }
         });
         pace

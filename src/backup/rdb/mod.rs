@@ -5,6 +5,8 @@
 //! same file in the order of the keys, without what only describes that save. It is an RDB file like
 //! any other; engines care for no order.
 
+mod order;
+mod places;
 mod scan;
 mod sorted;
 

@@ -65,10 +65,37 @@ pub(super) enum Piece {
     End,
 }
 
+/// What can be read, and passed over.
+pub(super) trait Source: Read {
+    fn pass(&mut self, bytes: i64) -> io::Result<()>;
+}
+
+impl Source for BufReader<File> {
+    fn pass(&mut self, bytes: i64) -> io::Result<()> {
+        self.seek_relative(bytes)
+    }
+}
+
+impl Source for &[u8] {
+    fn pass(&mut self, bytes: i64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        *self = self.split_at_checked(bytes).ok_or_else(end)?.1;
+        Ok(())
+    }
+}
+
 /// Reads pieces one after the other.
-pub(super) struct Scan {
-    from: BufReader<File>,
+pub(super) struct Scan<S = BufReader<File>> {
+    from: S,
     at: u64,
+}
+
+/// The key of the entry that begins here, as [`Piece::Entry`] has it.
+pub(super) fn key_of(entry: impl Source) -> Result<Vec<u8>, ScanError> {
+    let mut scan = Scan { from: entry, at: 0 };
+    let _kind = scan.byte()?;
+    scan.key()
 }
 
 enum Length {
@@ -91,7 +118,9 @@ impl Scan {
         }
         Ok((scan, magic))
     }
+}
 
+impl<S: Source> Scan<S> {
     fn unknown(&self, what: impl Into<String>) -> ScanError {
         ScanError::Unknown {
             what: what.into(),
@@ -112,7 +141,7 @@ impl Scan {
 
     fn skip(&mut self, bytes: u64) -> Result<(), ScanError> {
         let by = i64::try_from(bytes).map_err(|_| self.unknown("a length beyond every file"))?;
-        self.from.seek_relative(by)?;
+        self.from.pass(by)?;
         self.at += bytes;
         Ok(())
     }

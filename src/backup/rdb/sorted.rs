@@ -1,18 +1,21 @@
 //! The file in the order of its keys, as a stream.
 //!
-//! Keys are dealt to groups by a hash of theirs; the file is read once for each group, which is
-//! sorted in memory. Memory is bounded by the size of a group, and a key is always in the same one.
+//! Keys are dealt to groups by a hash of theirs, and a group is sorted in memory. Where its entries lie
+//! is kept from the first look at the file; where they are too many for that, the file is looked
+//! through again for each group. Memory is bounded by the size of a group and the number of places,
+//! and a key is always in the same group.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crc::{CRC_64_REDIS, Crc, Digest, Table};
 
-use super::scan::{END, EXPIRE_MS, Piece, SELECT, Scan, ScanError};
+use super::order::{compare, group_of};
+use super::places::{Place, Places};
+use super::scan::{END, EXPIRE_MS, Piece, SELECT, Scan, ScanError, key_of};
 
 /// What a group should hold, in bytes.
 const GROUP: u64 = 32 << 20;
@@ -72,6 +75,7 @@ struct Entry {
 pub struct Sorted {
     file: File,
     groups: u64,
+    places: Places,
     /// The next one.
     group: u64,
     held: Vec<u8>,
@@ -90,50 +94,6 @@ impl std::fmt::Debug for Sorted {
             .field("groups", &self.groups)
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
-    }
-}
-
-/// FNV-1a: the same on every machine and in every version.
-fn group_of(key: &[u8], groups: u64) -> u64 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // Its low bits alone know little of the end of a key.
-    ((hash >> 32) ^ hash) % groups
-}
-
-/// Numbers in keys count as numbers: what was made one after the other, and changes together, lies
-/// together.
-fn compare(one: &[u8], two: &[u8]) -> Ordering {
-    fn number(text: &[u8]) -> (&[u8], &[u8]) {
-        let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        text.split_at(end)
-    }
-    let (mut left, mut right) = (one, two);
-    loop {
-        let ((ours, left_rest), (theirs, right_rest)) = (number(left), number(right));
-        if !ours.is_empty() && !theirs.is_empty() {
-            let plain = |digits: &[u8]| digits.iter().take_while(|byte| **byte == b'0').count();
-            let (ours, theirs) = (&ours[plain(ours)..], &theirs[plain(theirs)..]);
-            let order = ours.len().cmp(&theirs.len()).then_with(|| ours.cmp(theirs));
-            if order != Ordering::Equal {
-                return order;
-            }
-            (left, right) = (left_rest, right_rest);
-            continue;
-        }
-        match (left.split_first(), right.split_first()) {
-            (Some((ours, left_rest)), Some((theirs, right_rest))) if ours == theirs => {
-                (left, right) = (left_rest, right_rest);
-            }
-            // Where leading zeros alone differ.
-            (None, None) => return one.cmp(two),
-            (ours, theirs) => {
-                return ours
-                    .map(|(byte, _)| byte)
-                    .cmp(&theirs.map(|(byte, _)| byte));
-            }
-        }
     }
 }
 
@@ -170,6 +130,7 @@ impl Sorted {
         let mut front = vec![Out::Bytes(magic.to_vec())];
         let mut sizes: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         let mut used = BTreeSet::new();
+        let mut places = Places::new(groups);
         loop {
             match scan.next()? {
                 Piece::Aux { name, .. } if OF_ONE_SAVE.contains(&name.as_slice()) => {}
@@ -183,12 +144,14 @@ impl Sorted {
                 Piece::Entry {
                     key,
                     expires,
+                    at,
                     bytes: entry,
-                    ..
                 } => {
                     keys += 1;
                     bytes += entry + expires.map_or(0, |time| 1 + time.len() as u64);
-                    used.insert((group_of(&key, groups), database));
+                    let group = group_of(&key, groups);
+                    used.insert((group, database));
+                    places.keep(group, Place::of(database, expires, at, entry));
                 }
                 Piece::End => break,
             }
@@ -203,6 +166,7 @@ impl Sorted {
         Ok(Self {
             file,
             groups,
+            places,
             group: 0,
             held: Vec::new(),
             out: front.into(),
@@ -225,41 +189,16 @@ impl Sorted {
 
     /// Reads one group and puts it out.
     fn fill(&mut self, group: u64) -> Result<(), ScanError> {
-        let mut file = self.file.try_clone()?;
-        file.rewind()?;
-        let (mut scan, _) = Scan::new(file)?;
-        let mut database = 0;
-        let mut entries: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         self.held.clear();
-        loop {
-            match scan.next()? {
-                Piece::Select(number) => database = number,
-                Piece::Entry {
-                    key,
-                    expires,
-                    at,
-                    bytes,
-                } if group_of(&key, self.groups) == group => {
-                    let from = self.held.len();
-                    if let Some(time) = expires {
-                        self.held.push(EXPIRE_MS);
-                        self.held.extend(time);
-                    }
-                    let large = (bytes > LARGE).then_some((at, bytes));
-                    if large.is_none() {
-                        self.held.extend(range(&self.file, at, bytes)?);
-                    }
-                    let to = self.held.len();
-                    entries.entry(database).or_default().push(Entry {
-                        key,
-                        from,
-                        to,
-                        large,
-                    });
-                }
-                Piece::End => break,
-                _ => {}
+        let mut entries: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
+        if let Some(places) = self.places.take(group) {
+            for place in places {
+                let entry = self.hold(None, place.expires(), place.at, place.bytes.into())?;
+                let of = entries.entry(place.database.into()).or_default();
+                of.push(entry);
             }
+        } else {
+            self.look_for(group, &mut entries)?;
         }
         for (database, mut entries) in entries {
             entries.sort_unstable_by(|one, two| compare(&one.key, &two.key));
@@ -275,6 +214,72 @@ impl Sorted {
             }
         }
         Ok(())
+    }
+
+    /// Looks through the whole file for the entries of a group.
+    fn look_for(
+        &mut self,
+        group: u64,
+        entries: &mut BTreeMap<u64, Vec<Entry>>,
+    ) -> Result<(), ScanError> {
+        let (mut scan, _) = Scan::new(self.again(0)?)?;
+        let mut database = 0;
+        loop {
+            match scan.next()? {
+                Piece::Select(number) => database = number,
+                Piece::Entry {
+                    key,
+                    expires,
+                    at,
+                    bytes,
+                } if group_of(&key, self.groups) == group => {
+                    let entry = self.hold(Some(key), expires, at, bytes)?;
+                    entries.entry(database).or_default().push(entry);
+                }
+                Piece::End => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The file from a place on. There is one such place at a time.
+    fn again(&self, at: u64) -> io::Result<File> {
+        let mut file = self.file.try_clone()?;
+        file.seek(io::SeekFrom::Start(at))?;
+        Ok(file)
+    }
+
+    /// Takes an entry into memory, but for its value where that is large.
+    fn hold(
+        &mut self,
+        key: Option<Vec<u8>>,
+        expires: Option<[u8; 8]>,
+        at: u64,
+        bytes: u64,
+    ) -> Result<Entry, ScanError> {
+        let from = self.held.len();
+        if let Some(time) = expires {
+            self.held.push(EXPIRE_MS);
+            self.held.extend(time);
+        }
+        let large = (bytes > LARGE).then_some((at, bytes));
+        let begin = self.held.len();
+        if large.is_none() {
+            let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+            self.held.resize(begin + bytes, 0);
+            self.file.read_exact_at(&mut self.held[begin..], at)?;
+        }
+        let key = match key {
+            Some(key) => key,
+            None if large.is_some() => key_of(BufReader::new(self.again(at)?))?,
+            None => key_of(&self.held[begin..])?,
+        };
+        Ok(Entry {
+            key,
+            from,
+            to: self.held.len(),
+            large,
+        })
     }
 
     /// What comes when everything was read so far.
@@ -389,17 +394,49 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_keys_count_as_numbers() {
-        let mut keys = [
-            "k:10", "k:9", "k:100:a", "k", "k:100", "k:09", "k:9:x", "a", "k:x",
-        ];
-        keys.sort_by(|one, two| compare(one.as_bytes(), two.as_bytes()));
-        assert_eq!(
-            keys,
-            [
-                "a", "k", "k:09", "k:9", "k:9:x", "k:10", "k:100", "k:100:a", "k:x"
-            ]
-        );
+    fn it_is_the_same_whether_places_were_kept_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = b"REDIS0011".to_vec();
+        let mut keys = 0;
+        for database in [0, 2] {
+            bytes.extend([SELECT, database]);
+            for n in (0..500_u32).rev() {
+                keys += 1;
+                if n % 3 == 0 {
+                    bytes.push(EXPIRE_MS);
+                    bytes.extend(u64::from(n).to_le_bytes());
+                    // How long it was not used.
+                    bytes.extend([0xF8, 1]);
+                }
+                bytes.push(0);
+                if n % 7 == 0 {
+                    // A key that is a number, packed.
+                    bytes.extend([0xC1]);
+                    bytes.extend(u16::try_from(n).unwrap().to_le_bytes());
+                } else {
+                    bytes.extend(string(format!("k:{n}").as_bytes()));
+                }
+                let length = if n % 100 == 0 {
+                    LARGE + 7
+                } else {
+                    u64::from(n)
+                };
+                bytes.push(0x81);
+                bytes.extend(length.to_be_bytes());
+                bytes.resize(bytes.len() + usize::try_from(length).unwrap(), b'v');
+            }
+        }
+        bytes.push(END);
+        bytes.extend(CRC.checksum(&bytes).to_le_bytes());
+        let path = dir.path().join("dump.rdb");
+        crate::fsx::write_volatile(&path, &bytes, 0o600).unwrap();
+        let kept = read(&path);
+        let mut sorted = Sorted::open(&path).unwrap();
+        assert_eq!((sorted.keys(), sorted.groups), (keys, 1));
+        sorted.places.keep(0, None);
+        let mut found = Vec::new();
+        sorted.read_to_end(&mut found).unwrap();
+        assert!(found == kept);
     }
 
     #[test]
