@@ -1,7 +1,7 @@
 //! Reads the collections from one state of the store, without writing them anywhere: as the streams
-//! that go into a repository. Where that wants to know their length first, the store adds it up, which
-//! means that it reads everything twice. The state is that of a transaction, which secantus and mongod both keep while
-//! others write.
+//! that go into a repository. Where that wants to know their length first, the store adds it up: it
+//! reads everything twice. The state is that of a transaction, which secantus and mongod both keep
+//! while others write.
 //!
 //! A collection of which the store's log names no document since the last backup is not read: it is
 //! taken from that. Where it names few, these alone are read, into a difference.
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::accounts::Accounts;
 use super::difference;
 use super::read::{IDLE, Tally, length, send};
-use super::state::{Log, Spool, pinned, tip, touch};
+use super::state::{Log, Since, Spool, pinned, since, tip, touch};
 use super::unchanged::Before;
 use super::{DIFFERENCE, DUMP, Listed, connect};
 use crate::backup::BackupError;
@@ -288,14 +288,15 @@ async fn begin(wanted: &Wanted, base: Option<Base>, pace: &Pace) -> Result<Pinne
     let (mut session, listed, moment) = pinned(&client).await?;
     let (mut last, mut spool, mut known, mut differences) = (None, None, None, None);
     if let Some(moment) = moment {
-        last = tip(&client, moment).await?;
-        if let Some(base) = base {
-            let (log, noted) = super::state::spool(&client, base.log, moment).await?;
-            spool = log;
-            if let Some(noted) = noted {
-                known = Some((base.before, noted));
-                differences = Some(difference::Spool::create(base.difference)?);
-            }
+        if let Some(base) = base
+            && let Some(Since { log, noted, tip }) = since(&client, base.log, moment).await?
+        {
+            (last, spool) = (Some(tip), Some(log));
+            known = Some((base.before, noted));
+            differences = Some(difference::Spool::create(base.difference)?);
+        }
+        if last.is_none() {
+            last = tip(&client, moment).await?;
         }
     }
     let mut collections = Vec::with_capacity(listed.len());

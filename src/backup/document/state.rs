@@ -114,35 +114,31 @@ fn stamp((time, increment): (u32, u32)) -> Timestamp {
     Timestamp { time, increment }
 }
 
-/// Copies the log from the last backup's moment to this one's, and answers what it names up to the
-/// moment after which nothing is in the dump. Nothing where it does not reach back so far any more, or
-/// is another one.
-pub(super) async fn spool(
+/// What the store's log says since the last backup.
+pub(super) struct Since {
+    /// Its entries.
+    pub(super) log: Spool,
+    /// What they name, up to the moment after which nothing is in the dump.
+    pub(super) noted: Noted,
+    /// The last one that is in the dump.
+    pub(super) tip: Tip,
+}
+
+/// Copies the log from the last backup's moment to this one's. Nothing where it does not reach back
+/// so far any more, or is another one: where the last note of then is not in it.
+///
+/// A store may go through its whole log for every question, however small: there are two.
+pub(super) async fn since(
     client: &mongodb::Client,
     log: Log,
     moment: Moment,
-) -> Result<(Option<Spool>, Option<Noted>), BackupError> {
+) -> Result<Option<Since>, BackupError> {
+    let Some(known) = log.tip else {
+        return Ok(None);
+    };
     let oplog = oplog(client);
-    let reaches = async || {
-        let first = oplog
-            .find_one(doc! {})
-            .await
-            .map_err(|error| failed(&error))?;
-        let first = first.and_then(|first| first.get_timestamp("ts").ok());
-        Ok::<_, BackupError>(first.is_some_and(|first| first <= stamp(log.since)))
-    };
-    if !reaches().await? {
-        return Ok((None, None));
-    }
-    let same = match &log.tip {
-        Some(known) => {
-            let then = oplog.find_one(doc! { "ts": stamp(known.time) }).await;
-            let then = then.map_err(|error| failed(&error))?;
-            then.and_then(|entry| tip_of(&entry)).as_ref() == Some(known)
-        }
-        None => false,
-    };
-    let range = doc! { "ts": { "$gt": stamp(log.since), "$lte": stamp(moment.after) } };
+    // Nothing is between that note and the moment which it was the last one of.
+    let range = doc! { "ts": { "$gte": stamp(known.time), "$lte": stamp(moment.after) } };
     let mut cursor = oplog
         .find(range)
         .sort(doc! { "ts": 1 })
@@ -157,27 +153,46 @@ pub(super) async fn spool(
     let file = std::fs::File::create(&spool.path).map_err(wrap())?;
     let mut file = io::BufWriter::with_capacity(CHUNK, file);
     let mut noted = Noted::default();
+    let (mut is_same, mut last) = (false, None);
     while cursor.advance().await.map_err(|error| failed(&error))? {
         let entry = cursor.current();
+        if !is_same {
+            if tip_of(entry).as_ref() != Some(&known) {
+                return Ok(None);
+            }
+            is_same = true;
+            continue;
+        }
+        let time = entry.get_timestamp("ts").ok();
+        if time.is_some_and(|time| time <= stamp(log.since)) {
+            continue;
+        }
         noted.note(entry);
+        if time.is_some_and(|time| time > stamp(moment.before)) {
+            continue;
+        }
+        last = Some(entry.to_owned());
         let own = entry
             .get_str("ns")
             .is_ok_and(|ns| OWN.contains(&ns.split('.').next().unwrap_or_default()));
-        let later = entry
-            .get_timestamp("ts")
-            .is_ok_and(|time| time > stamp(moment.before));
-        if !own && !later {
+        if !own {
             file.write_all(entry.as_bytes()).map_err(wrap())?;
             spool.bytes += entry.as_bytes().len() as u64;
         }
     }
     file.flush().map_err(wrap())?;
     drop(file);
-    // What was dropped while it was read is missed.
-    if !reaches().await? {
-        return Ok((None, None));
+    // Entries go in their order: while the first is there, none that was read after it was missed.
+    let then = oplog.find_one(doc! { "ts": stamp(known.time) }).await;
+    let then = then.map_err(|error| failed(&error))?;
+    if !is_same || then.and_then(|entry| tip_of(&entry)).as_ref() != Some(&known) {
+        return Ok(None);
     }
-    Ok((Some(spool), same.then_some(noted)))
+    Ok(Some(Since {
+        tip: last.and_then(|entry| tip_of(&entry)).unwrap_or(known),
+        log: spool,
+        noted,
+    }))
 }
 
 /// A read of nothing: it pins the state of a transaction, and keeps one from being given up. Engines
