@@ -64,7 +64,7 @@ class Appliance:
             'backup.schedule = ""',
             'backup.verify = ""',
             'backup.drill = ""',
-            "volume.default_quota = \"8G\"",
+            f'volume.default_quota = "{8 + options.mib // 192}G"',
         ]
         for name, port in zip(("document", "cache", "search"), self.ports):
             lines.append(f"datastore.{name}.port = {port}")

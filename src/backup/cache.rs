@@ -144,9 +144,12 @@ async fn save(address: SocketAddr, login: &Login) -> Result<(), BackupError> {
 /// The file, held under a second name while this lives.
 pub(super) struct Held {
     path: PathBuf,
-    program: PathBuf,
+    /// The engine's own program reads it, from the moment that it is there.
+    check: Option<Check>,
     read: Arc<Mutex<Read>>,
 }
+
+type Check = JoinHandle<Result<u64, BackupError>>;
 
 /// What was read of it.
 #[derive(Debug, Default)]
@@ -173,7 +176,7 @@ struct Checked<R> {
     /// Keys that were found here.
     keys: Option<u64>,
     path: PathBuf,
-    check: Option<JoinHandle<Result<u64, BackupError>>>,
+    check: Option<Check>,
     read: Arc<Mutex<Read>>,
 }
 
@@ -212,12 +215,9 @@ impl<R: io::Read> io::Read for Checked<R> {
 impl Held {
     /// What goes into the repository: the file in the order of its keys, where its values are of
     /// kinds that are known here.
-    pub(super) fn stream(&self) -> Result<Stream, BackupError> {
-        let (program, file) = (self.program.clone(), self.path.clone());
-        let check = std::thread::Builder::new()
-            .name("check".to_owned())
-            .spawn(move || check(&program, &file))
-            .map_err(failed)?;
+    pub(super) fn stream(&mut self) -> Result<Stream, BackupError> {
+        let check = self.check.take();
+        let check = check.ok_or_else(|| failed("its file is read by somebody already"))?;
         match Sorted::open(&self.path) {
             Ok(sorted) => {
                 let (bytes, keys) = (sorted.length(), Some(sorted.keys()));
@@ -243,7 +243,7 @@ impl Held {
         from: impl io::Read + Send + 'static,
         bytes: u64,
         keys: Option<u64>,
-        check: JoinHandle<Result<u64, BackupError>>,
+        check: Check,
     ) -> Stream {
         let checked = Checked {
             from,
@@ -284,9 +284,9 @@ pub(super) async fn capture(
     // Of a backup that was cut off.
     let _ = std::fs::remove_file(&path);
     std::fs::hard_link(&file, &path).map_err(FsError::wrap("hold", &file))?;
-    let held = Held {
+    let mut held = Held {
         path,
-        program: program.to_owned(),
+        check: None,
         read: Arc::default(),
     };
     let meta = std::fs::metadata(&held.path).map_err(FsError::wrap("look at", &held.path))?;
@@ -300,6 +300,11 @@ pub(super) async fn capture(
             file.display()
         )));
     }
+    let (program, path) = (program.to_owned(), held.path.clone());
+    let checking = std::thread::Builder::new()
+        .name("check".to_owned())
+        .spawn(move || check(&program, &path));
+    held.check = Some(checking.map_err(failed)?);
     Ok(held)
 }
 

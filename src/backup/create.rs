@@ -142,7 +142,7 @@ impl Making<'_> {
     }
 
     fn cache(&mut self) -> Result<(Saved, Facts), BackupError> {
-        let held = self.runtime.block_on(self.save.end())?;
+        let mut held = self.runtime.block_on(self.save.end())?;
         let streams = vec![held.stream()?];
         let saved = self.repository.save_streams(cache::PART, streams, None)?;
         Ok((saved, held.facts()))
