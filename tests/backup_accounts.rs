@@ -61,12 +61,26 @@ async fn told(client: &Client) -> (Vec<Document>, Vec<Document>) {
         let from = detail[0].get("authenticationRestrictions").unwrap();
         user.insert("from", from.clone());
     }
-    let every = doc! { "rolesInfo": 1, "showPrivileges": true };
-    let roles = all(&run(client, "shop", every).await, "roles");
+    let every =
+        doc! { "rolesInfo": 1, "showPrivileges": true, "showAuthenticationRestrictions": true };
+    let mut roles = Vec::new();
+    for db in ["admin", "shop", "tenants"] {
+        roles.extend(all(&run(client, db, every.clone()).await, "roles"));
+    }
     (users, roles)
 }
 
 async fn make(client: &Client) {
+    // A database without any collection, which nobody holds a role of himself; from there only.
+    let far = doc! {
+        "createRole": "far", "privileges": [], "roles": [],
+        "authenticationRestrictions": [{ "clientSource": ["127.0.0.0/8"] }],
+    };
+    run(client, "tenants", far).await;
+    let near = doc! {
+        "createRole": "near", "privileges": [], "roles": [{ "role": "far", "db": "tenants" }],
+    };
+    run(client, "admin", near).await;
     // One role holds another one, whose name comes later.
     for command in [
         doc! {
@@ -81,7 +95,9 @@ async fn make(client: &Client) {
         },
         doc! {
             "createUser": "clerk", "pwd": "first password",
-            "roles": ["a_clerk", { "role": "read", "db": "stock" }],
+            "roles": [
+                "a_clerk", { "role": "read", "db": "stock" }, { "role": "near", "db": "admin" },
+            ],
             "customData": { "desk": 4 },
             "authenticationRestrictions": [{ "clientSource": ["127.0.0.1"] }],
             "mechanisms": ["SCRAM-SHA-256"],
@@ -115,7 +131,7 @@ fn accounts_and_roles_come_back_as_they_were_and_ask_for_passwords() {
     }
     let drilled = one.said(&["backup", "drill"]);
     assert!(
-        drilled.contains("2 accounts and 2 roles equal"),
+        drilled.contains("2 of 2 accounts and 4 of 4 roles equal"),
         "{drilled}"
     );
     assert!(!drilled.contains("lets nobody in"), "{drilled}");
@@ -144,6 +160,35 @@ fn accounts_and_roles_come_back_as_they_were_and_ask_for_passwords() {
         let orders = clerk.database("shop").collection::<Document>("orders");
         assert_eq!(orders.find_one(doc! {}).await.unwrap(), None);
         orders.insert_one(doc! {}).await.unwrap_err();
+    });
+    one.appliance.stop();
+}
+
+#[test]
+fn a_role_that_is_gone_keeps_no_document_from_coming_back() {
+    let mut one = all_three();
+    one.block(async |lucid| {
+        let client = administrator(&one).await;
+        let role = doc! { "createRole": "gone", "privileges": [], "roles": [] };
+        run(&client, "shop", role).await;
+        let user = doc! { "createUser": "left", "pwd": "x1", "roles": ["gone", "read"] };
+        run(&client, "shop", user).await;
+        let all = doc! { "dropAllRolesFromDatabase": 1 };
+        run(&client, "shop", all).await;
+        let orders = lucid.database("shop").collection::<Document>("orders");
+        orders.insert_one(doc! { "_id": 1 }).await.unwrap();
+    });
+    one.said(&["backup", "create"]);
+    one.block(async |lucid| lucid.database("shop").drop().await.unwrap());
+    let restored = one.said(&RESTORE);
+    assert!(
+        restored.contains("\"left\" of shop lets nobody in"),
+        "{restored}"
+    );
+    one.appliance.wait_state("ready");
+    one.block(async |lucid| {
+        let orders = lucid.database("shop").collection::<Document>("orders");
+        assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 1);
     });
     one.appliance.stop();
 }

@@ -37,7 +37,8 @@ impl Meter {
         self.0.unknown.store(open, Ordering::Relaxed);
     }
 
-    fn add_total(&self, bytes: u64) {
+    /// Counts what is to be done.
+    pub(super) fn add_total(&self, bytes: u64) {
         self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -14,6 +14,7 @@ mod ahead;
 mod backend;
 mod cache;
 mod compare;
+mod contents;
 mod create;
 mod document;
 mod history;

@@ -20,10 +20,8 @@ use super::search::Search;
 use super::{BackupError, cache, document};
 use crate::config::Role;
 
-/// How often it is looked what clients do, once that is known.
+/// How often it is looked what clients do.
 const LOOK: Duration = Duration::from_millis(250);
-/// And before: a small backup takes some seconds as a whole.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(5);
 /// Operations a second that are more than the supervisor's probes, and worth a pace of their own.
 const BUSY: f64 = 10.0;
@@ -62,7 +60,7 @@ impl Pace {
             let mut counters = counters;
             let processors = Processors::of_this();
             processors.take(true);
-            let (mut calm, mut pause) = (0, FIRST_LOOK);
+            let mut calm = 0;
             loop {
                 let Some(pace) = watched.upgrade() else {
                     return processors.take(false);
@@ -76,12 +74,11 @@ impl Pace {
                 if pace.busy.swap(busy, Ordering::Relaxed) != busy {
                     processors.take(busy);
                     if !busy {
-                        pause = LOOK;
                         pace.calmed.notify_waiters();
                     }
                 }
                 drop(pace);
-                sleep(pause).await;
+                sleep(LOOK).await;
             }
         });
         pace

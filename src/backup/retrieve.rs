@@ -7,6 +7,7 @@ use rustic_core::repofile::{Node, NodeType};
 use rustic_core::{LocalDestination, LsOptions, RestoreOptions};
 
 use super::BackupError;
+use super::contents::Contents;
 use super::repository::Repository;
 
 impl Repository {
@@ -74,10 +75,23 @@ impl Repository {
             .delete(true)
             .verify_existing(true);
         let entries = || repository.ls(&node, &list).map_err(&fault);
+        let mut written = 0;
+        if !dry_run {
+            let sizes = entries()?.map(|entry| entry.map(|(_, node)| node.meta.size));
+            let size = sizes.sum::<Result<u64, _>>().map_err(&fault)?;
+            self.meter().add_total(size);
+            let mut contents = Contents::new(self, &repository);
+            for entry in entries()? {
+                let (path, node) = entry.map_err(&fault)?;
+                let below = if one_file { Path::new("") } else { &path };
+                contents.put(&node, to, below)?;
+            }
+            written = contents.end()?;
+        }
         let plan = repository
             .prepare_restore(&options, entries()?, &destination, dry_run)
             .map_err(&fault)?;
-        let bytes = plan.restore_size;
+        let bytes = written + plan.restore_size;
         if !dry_run {
             repository
                 .restore(plan, &options, entries()?, &destination)

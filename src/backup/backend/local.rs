@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise, syncfs};
 
-use super::rate::{self, Rate};
+use super::rate::{PIECE, Rate};
 use super::{FileFault, FileResult, Files};
 use crate::fsx;
 
@@ -73,7 +73,7 @@ impl Local {
 
 fn put(path: &Path, content: &[Bytes], rate: &Rate) -> io::Result<File> {
     let mut file = File::create(path)?;
-    let piece = rate.bound().map_or(usize::MAX, |_| rate::PIECE);
+    let piece = rate.bound().map_or(usize::MAX, |_| PIECE);
     for bytes in content.iter().flat_map(|bytes| bytes.chunks(piece)) {
         rate.wait(bytes.len());
         file.write_all(bytes)?;

@@ -50,8 +50,10 @@ impl Rate {
     /// runtime's.
     #[allow(clippy::disallowed_methods)]
     pub(super) fn wait(&self, bytes: usize) {
-        let turn = self.turn(bytes);
-        if !turn.is_zero() {
+        for turn in pieces(bytes).map(|bytes| self.turn(bytes)) {
+            if turn.is_zero() {
+                return;
+            }
             std::thread::sleep(turn);
         }
     }
@@ -63,6 +65,13 @@ impl Rate {
             tokio::time::sleep(turn).await;
         }
     }
+}
+
+/// So many bytes, a piece at a time: others come between.
+fn pieces(bytes: usize) -> impl Iterator<Item = usize> {
+    (0..bytes)
+        .step_by(PIECE)
+        .map(move |from| PIECE.min(bytes - from))
 }
 
 #[cfg(test)]

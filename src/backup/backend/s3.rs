@@ -1,6 +1,7 @@
 //! A bucket. Every request has a limit of time, and is tried again where that can help.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,8 +11,9 @@ use reqwest::{Method, StatusCode};
 use rusty_s3::actions::ListObjectsV2;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use tokio::runtime::Handle as Runtime;
+use tokio::time::timeout;
 
-use super::rate::{self, Rate};
+use super::rate::{PIECE, Rate};
 use super::{Bucket, FileFault, FileResult, Files};
 use crate::backup::BackupError;
 
@@ -24,10 +26,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Of a request, beside the time for its content at the slowest rate that is borne with.
 const LIMIT: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 32 * 1024;
-/// Requests that share the bound of a repository at most.
-const BESIDE: u64 = 8;
-/// How long a signature holds: longer than all tries.
-const SIGNED: Duration = Duration::from_secs(3600);
+/// No file of a repository is larger, in bytes.
+const LARGEST: u64 = 64 << 20;
+/// How long a signature holds: longer than all tries, also where many share a small bound.
+const SIGNED: Duration = Duration::from_hours(24);
 
 #[derive(Debug)]
 pub(super) struct S3 {
@@ -160,18 +162,42 @@ impl S3 {
     }
 }
 
+/// Waits for a request whose own waits are nobody's fault: as long as something moves.
+async fn while_moving<T>(
+    exchange: impl Future<Output = Result<T, Refusal>>,
+    moved: &AtomicU64,
+) -> Result<T, Refusal> {
+    let mut exchange = std::pin::pin!(exchange);
+    let mut last = None;
+    loop {
+        if let Ok(done) = timeout(LIMIT, &mut exchange).await {
+            return done;
+        }
+        let now = Some(moved.load(Ordering::Relaxed));
+        if now == last {
+            return Err(Refusal::Unreachable(format!("nothing moved for {LIMIT:?}")));
+        }
+        last = now;
+    }
+}
+
 /// The content of a request, no faster than it may be sent.
-fn paced(content: Bytes, rate: Arc<Rate>) -> reqwest::Body {
+fn paced(content: Bytes, rate: Arc<Rate>, moved: Arc<AtomicU64>) -> reqwest::Body {
     if rate.bound().is_none() {
         return content.into();
     }
-    let pieces = stream::unfold((content, rate), async |(mut rest, rate)| {
-        let piece = rest.split_to(rest.len().min(rate::PIECE));
+    let begin = (content, rate, moved);
+    let pieces = stream::unfold(begin, async |(mut rest, rate, moved)| {
+        let piece = rest.split_to(rest.len().min(PIECE));
         if piece.is_empty() {
             return None;
         }
         rate.pass(piece.len()).await;
-        Some((Ok::<_, std::convert::Infallible>(piece), (rest, rate)))
+        moved.fetch_add(1, Ordering::Relaxed);
+        Some((
+            Ok::<_, std::convert::Infallible>(piece),
+            (rest, rate, moved),
+        ))
     });
     reqwest::Body::wrap_stream(pieces)
 }
@@ -187,22 +213,20 @@ async fn once(
     let bytes = match (&body, range) {
         (Some(body), _) => body.len() as u64,
         (None, Some((_, length))) => u64::from(length),
-        // A pack is at most this large.
-        (None, None) => 64 << 20,
+        (None, None) => LARGEST,
     };
-    let slowest = rate
-        .bound()
-        .map_or(SLOWEST, |bound| SLOWEST.min(bound / BESIDE));
-    let limit = LIMIT + Duration::from_secs(bytes / slowest.max(1));
-    let mut request = http.request(method, url).timeout(limit);
+    let moved = Arc::new(AtomicU64::new(0));
+    let mut request = http.request(method, url);
     if let Some((offset, length)) = range {
         let last = u64::from(offset) + u64::from(length).saturating_sub(1);
         request = request.header("range", format!("bytes={offset}-{last}"));
     }
     if let Some(body) = body {
-        request = request
-            .header(CONTENT_LENGTH, body.len())
-            .body(paced(body, Arc::clone(rate)));
+        request = request.header(CONTENT_LENGTH, body.len()).body(paced(
+            body,
+            Arc::clone(rate),
+            Arc::clone(&moved),
+        ));
     }
     let unreachable = |error: reqwest::Error| {
         // The address bears a signature.
@@ -210,14 +234,26 @@ async fn once(
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         Refusal::Unreachable(cause.unwrap_or_else(|| error.to_string()))
     };
-    let mut response = request.send().await.map_err(unreachable)?;
-    let status = response.status();
-    let mut content = BytesMut::new();
-    while let Some(some) = response.chunk().await.map_err(unreachable)? {
-        rate.pass(some.len()).await;
-        content.extend_from_slice(&some);
-    }
-    let content = content.freeze();
+    let exchange = async {
+        let mut response = request.send().await.map_err(unreachable)?;
+        let length = response.content_length().unwrap_or(0).min(LARGEST);
+        let mut content = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+        while let Some(some) = response.chunk().await.map_err(unreachable)? {
+            for piece in some.chunks(PIECE) {
+                rate.pass(piece.len()).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+            content.extend_from_slice(&some);
+        }
+        Ok((response.status(), content.freeze()))
+    };
+    let (status, content) = if rate.bound().is_some() {
+        while_moving(exchange, &moved).await?
+    } else {
+        let limit = LIMIT + Duration::from_secs(bytes / SLOWEST);
+        let late = |_| Refusal::Unreachable(format!("it took longer than {limit:?}"));
+        timeout(limit, exchange).await.map_err(late)??
+    };
     if !status.is_success() {
         return Err(Refusal::Status {
             status,

@@ -88,16 +88,43 @@ impl Accounts {
             databases.insert(db);
             databases.extend(pairs(user).into_iter().map(|(_, db)| db));
         }
-        databases.remove(EXTERNAL);
         let mut roles = Vec::new();
-        for db in databases {
+        let mut asked = BTreeSet::from([EXTERNAL.to_owned()]);
+        // A list of databases has none without collections; a role that is held leads there.
+        while let Some(db) = databases.pop_first() {
+            if !asked.insert(db.clone()) {
+                continue;
+            }
             let every = doc! {
                 "rolesInfo": 1,
                 "showPrivileges": true,
                 "showAuthenticationRestrictions": true,
             };
-            let found = documents(&run(&db, every).await?, "roles");
-            roles.extend(found.iter().map(stored_role));
+            for told in documents(&run(&db, every).await?, "roles") {
+                databases.extend(pairs(&told).into_iter().map(|(_, db)| db));
+                let mut role = stored_role(&told);
+                let from = told.get_array("authenticationRestrictions").ok();
+                if let Some(from) = from.filter(|from| !from.is_empty()) {
+                    // Its own come first, and only where it has any.
+                    let held = told.get_array("roles").cloned().unwrap_or_default();
+                    let held = if held.is_empty() {
+                        0
+                    } else {
+                        let of_held = doc! {
+                            "rolesInfo": held,
+                            "showPrivileges": "asUserFragment",
+                            "showAuthenticationRestrictions": true,
+                        };
+                        restrictions(&run(&db, of_held).await?)
+                    };
+                    if from.len() > held
+                        && let Some(Bson::Array(own)) = from.first()
+                    {
+                        role.insert("authenticationRestrictions", own.clone());
+                    }
+                }
+                roles.push(role);
+            }
         }
         Ok(Self { users, roles })
     }
@@ -173,7 +200,7 @@ impl Accounts {
     }
 
     /// Makes them in the store at `address`, which has none but the appliance's own, and compares what
-    /// it has then.
+    /// it has then. One that the store refuses is told: the documents are good without it.
     pub(in crate::backup) async fn load(
         &self,
         address: std::net::SocketAddr,
@@ -185,36 +212,74 @@ impl Accounts {
         }
         let client = connect(address, &own.supervisor)?;
         for role in &self.roles {
-            make_role(&client, role).await?;
+            let done = run(&client, role, create_role(role)).await;
+            made.note(done.err(), role, "role", "createRole");
         }
         // One may hold another that is made later.
         for role in &self.roles {
-            let command = doc! {
-                "updateRole": text(role, "role"),
-                "roles": role.get_array("roles").cloned().unwrap_or_default(),
-            };
-            run(&client, role, "role", command).await?;
+            grant(&client, role, "role", "grantRolesToRole", &mut made).await;
         }
         for user in &self.users {
             let mut secret = [0; SECRET];
             getrandom::fill(&mut secret)
                 .map_err(|error| BackupError::Refused(error.to_string()))?;
-            let secret = crate::backup::hex(&secret);
-            run(&client, user, "user", create_user(user, &secret)).await?;
-            if text(user, "db") != EXTERNAL {
-                made.notices.push(notice(user));
+            let command = create_user(user, &crate::backup::hex(&secret));
+            let refused = run(&client, user, command).await.err();
+            let is_there = refused.is_none();
+            made.note(refused, user, "user", "createUser");
+            if is_there {
+                grant(&client, user, "user", "grantRolesToUser", &mut made).await;
+                if text(user, "db") != EXTERNAL {
+                    made.notices.push(notice(user));
+                }
             }
         }
         let found = Self::read(&client, own).await?;
         client.shutdown().await;
-        same(&self.users, &found.users, "account", "user")?;
-        same(&self.roles, &found.roles, "role", "role")?;
         made.compared.push(format!(
-            "document: {} accounts and {} roles equal, but for passwords",
+            "document: {} of {} accounts and {} of {} roles equal, but for passwords",
+            same(&self.users, &found.users, "user"),
             self.users.len(),
+            same(&self.roles, &found.roles, "role"),
             self.roles.len()
         ));
         Ok(made)
+    }
+}
+
+impl Made {
+    fn note(
+        &mut self,
+        refused: Option<mongodb::error::Error>,
+        of: &Document,
+        kind: &str,
+        command: &str,
+    ) {
+        if let Some(error) = refused {
+            self.notices.push(format!(
+                "document: {kind} {:?} of {} is not as it was, the store refuses it ({error}): make \
+                 it as you want it with {command}",
+                text(of, kind),
+                text(of, "db")
+            ));
+        }
+    }
+}
+
+/// Gives an account or a role the roles that it held, one at a time: one may be gone.
+async fn grant(
+    client: &mongodb::Client,
+    of: &Document,
+    kind: &str,
+    command: &str,
+    made: &mut Made,
+) {
+    for role in of.get_array("roles").cloned().unwrap_or_default() {
+        let mut one = Document::new();
+        one.insert(command, text(of, kind));
+        one.insert("roles", [role]);
+        let done = run(client, of, one).await;
+        made.note(done.err(), of, kind, command);
     }
 }
 
@@ -255,38 +320,33 @@ fn pairs(of: &Document) -> BTreeSet<(String, String)> {
 
 /// A role as `admin.system.roles` has it, out of what a store tells of it.
 fn stored_role(told: &Document) -> Document {
-    let mut role = doc! {
+    doc! {
         "_id": format!("{}.{}", text(told, "db"), text(told, "role")),
         "role": text(told, "role"),
         "db": text(told, "db"),
         "privileges": told.get_array("privileges").cloned().unwrap_or_default(),
         "roles": told.get_array("roles").cloned().unwrap_or_default(),
-    };
-    // Its own are one list, before those of the roles that it holds.
-    let from = told.get_array("authenticationRestrictions").ok();
-    if let Some(Bson::Array(own)) = from.and_then(|from| from.first()) {
-        role.insert("authenticationRestrictions", own.clone());
     }
-    role
+}
+
+/// How many lists of restrictions the roles of a fragment of a user bring with them.
+fn restrictions(answer: &Document) -> usize {
+    answer
+        .get_document("userFragment")
+        .and_then(|user| user.get_array("inheritedAuthenticationRestrictions"))
+        .map_or(0, Vec::len)
 }
 
 async fn run(
     client: &mongodb::Client,
     of: &Document,
-    kind: &str,
     command: Document,
-) -> Result<(), BackupError> {
-    let db = text(of, "db");
-    let answer = client.database(&db).run_command(command).await;
-    answer.map(drop).map_err(|error| {
-        BackupError::Refused(format!(
-            "{kind} {:?} of {db} cannot be made again: {error}",
-            text(of, kind)
-        ))
-    })
+) -> mongodb::error::Result<()> {
+    let database = client.database(&text(of, "db"));
+    database.run_command(command).await.map(drop)
 }
 
-async fn make_role(client: &mongodb::Client, role: &Document) -> Result<(), BackupError> {
+fn create_role(role: &Document) -> Document {
     let mut command = doc! {
         "createRole": text(role, "role"),
         "privileges": role.get_array("privileges").cloned().unwrap_or_default(),
@@ -295,13 +355,13 @@ async fn make_role(client: &mongodb::Client, role: &Document) -> Result<(), Back
     if let Ok(from) = role.get_array("authenticationRestrictions") {
         command.insert("authenticationRestrictions", from.clone());
     }
-    run(client, role, "role", command).await
+    command
 }
 
 fn create_user(user: &Document, secret: &str) -> Document {
     let mut command = doc! {
         "createUser": text(user, "user"),
-        "roles": user.get_array("roles").cloned().unwrap_or_default(),
+        "roles": [],
     };
     for key in ["customData", "authenticationRestrictions"] {
         if let Some(value) = user.get(key) {
@@ -323,30 +383,19 @@ fn create_user(user: &Document, secret: &str) -> Document {
     command
 }
 
-/// That everything is there as it was, passwords left out.
-fn same(
-    wanted: &[Document],
-    found: &[Document],
-    kind: &str,
-    name: &str,
-) -> Result<(), BackupError> {
-    for one in wanted {
+/// How many are there as they were, passwords left out.
+fn same(wanted: &[Document], found: &[Document], name: &str) -> usize {
+    let is_there = |one: &&Document| {
         let key = (text(one, name), text(one, "db"));
         let now = found
             .iter()
             .find(|now| (text(now, name), text(now, "db")) == key);
-        let same = now.is_some_and(|now| {
+        now.is_some_and(|now| {
             pairs(now) == pairs(one)
                 && ["privileges", "customData", "authenticationRestrictions"]
                     .iter()
                     .all(|key| now.get(key) == one.get(key))
-        });
-        if !same {
-            return Err(BackupError::Refused(format!(
-                "{kind} {:?} of {} is not what was backed up, after it was made again",
-                key.0, key.1
-            )));
-        }
-    }
-    Ok(())
+        })
+    };
+    wanted.iter().filter(is_there).count()
 }

@@ -53,7 +53,8 @@ pub(in crate::backup) fn chain<'a>(
         if *from != Some(last.before) {
             return Err(format!(
                 "what changed between backup {} and backup {} was not noted: the store's log was \
-                 too short for it (datastore.document.oplog_retention). Restore one of the two",
+                 too short for it (datastore.document.oplog_retention), or is another one since a \
+                 restore or a rollback. Restore one of the two",
                 logs.last().map_or(&begin.id, |one: &&Manifest| &one.id),
                 one.id
             ));

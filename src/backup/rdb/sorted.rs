@@ -122,8 +122,12 @@ impl Sorted {
     /// # Errors
     /// [`ScanError`]: it cannot be read, or holds what is not known here.
     pub fn open(path: &Path) -> Result<Self, ScanError> {
+        Self::in_groups(path, GROUP)
+    }
+
+    fn in_groups(path: &Path, of: u64) -> Result<Self, ScanError> {
         let file = File::open(path)?;
-        let groups = file.metadata()?.len().div_ceil(GROUP).next_power_of_two();
+        let groups = file.metadata()?.len().div_ceil(of).next_power_of_two();
         let groups = groups.clamp(1, GROUPS);
         let (mut scan, magic) = Scan::new(file.try_clone()?)?;
         let (mut database, mut keys, mut bytes) = (0, 0, 0);
@@ -430,13 +434,21 @@ mod tests {
         bytes.extend(CRC.checksum(&bytes).to_le_bytes());
         let path = dir.path().join("dump.rdb");
         crate::fsx::write_volatile(&path, &bytes, 0o600).unwrap();
-        let kept = read(&path);
-        let mut sorted = Sorted::open(&path).unwrap();
-        assert_eq!((sorted.keys(), sorted.groups), (keys, 1));
-        sorted.places.keep(0, None);
-        let mut found = Vec::new();
-        sorted.read_to_end(&mut found).unwrap();
-        assert!(found == kept);
+        for (of, groups) in [(GROUP, 1), (2 << 20, 8)] {
+            let mut all = Vec::new();
+            for is_kept in [true, false] {
+                let mut sorted = Sorted::in_groups(&path, of).unwrap();
+                assert_eq!((sorted.keys(), sorted.groups), (keys, groups));
+                if !is_kept {
+                    sorted.places.keep(0, None);
+                }
+                let mut found = Vec::new();
+                sorted.read_to_end(&mut found).unwrap();
+                assert_eq!(found.len() as u64, sorted.length());
+                all.push(found);
+            }
+            assert!(all[0] == all[1]);
+        }
     }
 
     #[test]
