@@ -102,12 +102,15 @@ class Appliance:
         """Seconds of a command, and the largest memory of the process that does the work."""
         peak = 0
         began = time.monotonic()
-        process = subprocess.Popen([self.lucid, "--root", str(self.root), *arguments], stdout=subprocess.PIPE, text=True)
-        while process.poll() is None:
-            peak = max(peak, worker_memory())
-            time.sleep(0.02)
-        if process.returncode:
-            raise BenchError(" ".join(arguments), process.stdout.read()[-800:], "see above")
+        # What it says of its progress is more than a pipe holds.
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen([self.lucid, "--root", str(self.root), *arguments], stdout=said, text=True)
+            while process.poll() is None:
+                peak = max(peak, worker_memory())
+                time.sleep(0.02)
+            if process.returncode:
+                said.seek(0)
+                raise BenchError(" ".join(arguments), said.read()[-800:], "see above")
         return time.monotonic() - began, peak
 
     def close(self):
