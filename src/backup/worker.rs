@@ -286,6 +286,9 @@ fn drill(
                 rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
             compared.extend(said);
             runtime.block_on(rebuilt.engine.stop())?;
+            if !rebuilt.accounts.differing.is_empty() {
+                return Err(BackupError::Refused(rebuilt.accounts.differing.join("; ")));
+            }
             // One at a time: there is no room for all.
             rebuild::remove(&target.data)?;
         }
@@ -349,6 +352,8 @@ fn put_back(
                 said,
             ) = rebuild_and_compare(repository, &manifest, target, wanted, runtime, phase)?;
             restored.extend(said);
+            // The documents are what they were: they are not held back for it.
+            restored.extend(accounts.differing);
             restored.extend(accounts.notices);
             if let Some(until) = wanted.until {
                 phase("applying what changed after it");

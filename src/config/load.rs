@@ -356,6 +356,25 @@ mod tests {
     }
 
     #[test]
+    fn a_bandwidth_of_a_repository_is_within_its_bounds() {
+        let with = |bandwidth: &str| {
+            let place = "[[backup.repositories]]\nname = \"a\"\npath = \"b\"\n";
+            format!("{place}bandwidth = \"{bandwidth}\"\n")
+        };
+        for wrong in ["65535", "11G"] {
+            let message = problem(&with(wrong));
+            assert!(
+                message.contains("backup.repositories.bandwidth"),
+                "{message}"
+            );
+            assert!(message.contains("64K to 10G"), "{message}");
+        }
+        for right in ["64K", "10G"] {
+            Config::parse(&with(right), Path::new("x")).unwrap();
+        }
+    }
+
+    #[test]
     fn a_file_given_by_name_must_exist() {
         let file = Path::new("/nonexistent/lucid.toml");
         assert!(matches!(

@@ -5,13 +5,15 @@
 //! mongorestore, which writes it into mongod. An account that is made anew here has everything but
 //! that, and lets nobody in until it is given a password.
 
+mod make;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mongodb::bson::{Bson, Document, doc};
 
 use super::load::{LOOK, next};
-use super::{DUMP, connect, failed};
+use super::{DUMP, failed};
 use crate::backup::BackupError;
 use crate::engine::Credentials;
 use crate::fsx::FsError;
@@ -26,23 +28,13 @@ const USERS: &str = "system.users";
 const ROLES: &str = "system.roles";
 const VERSION: &str = "system.version";
 
-/// Of the password that an account has until it is given one, which nobody ever learns.
-const SECRET: usize = 32;
+pub(in crate::backup) use make::Made;
 
 /// Accounts and roles as mongod keeps them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::backup) struct Accounts {
     pub(in crate::backup) users: Vec<Document>,
     pub(in crate::backup) roles: Vec<Document>,
-}
-
-/// What came of making them, a line each.
-#[derive(Debug, Default)]
-pub(in crate::backup) struct Made {
-    /// What was compared.
-    pub(in crate::backup) compared: Vec<String>,
-    /// The accounts that want a password.
-    pub(in crate::backup) notices: Vec<String>,
 }
 
 /// A file of the dump.
@@ -198,97 +190,6 @@ impl Accounts {
             roles: read(ROLES, roles)?,
         })
     }
-
-    /// Makes them in the store at `address`, which has none but the appliance's own, and compares what
-    /// it has then. One that the store refuses is told: the documents are good without it.
-    pub(in crate::backup) async fn load(
-        &self,
-        address: std::net::SocketAddr,
-        own: &Credentials,
-    ) -> Result<Made, BackupError> {
-        let mut made = Made::default();
-        if self.users.is_empty() && self.roles.is_empty() {
-            return Ok(made);
-        }
-        let client = connect(address, &own.supervisor)?;
-        for role in &self.roles {
-            let done = run(&client, role, create_role(role)).await;
-            made.note(done.err(), role, "role", "createRole");
-        }
-        // One may hold another that is made later.
-        for role in &self.roles {
-            grant(&client, role, "role", "grantRolesToRole", &mut made).await;
-        }
-        for user in &self.users {
-            let mut secret = [0; SECRET];
-            getrandom::fill(&mut secret)
-                .map_err(|error| BackupError::Refused(error.to_string()))?;
-            let command = create_user(user, &crate::backup::hex(&secret));
-            let refused = run(&client, user, command).await.err();
-            let is_there = refused.is_none();
-            made.note(refused, user, "user", "createUser");
-            if is_there {
-                grant(&client, user, "user", "grantRolesToUser", &mut made).await;
-                if text(user, "db") != EXTERNAL {
-                    made.notices.push(notice(user));
-                }
-            }
-        }
-        let found = Self::read(&client, own).await?;
-        client.shutdown().await;
-        made.compared.push(format!(
-            "document: {} of {} accounts and {} of {} roles equal, but for passwords",
-            same(&self.users, &found.users, "user"),
-            self.users.len(),
-            same(&self.roles, &found.roles, "role"),
-            self.roles.len()
-        ));
-        Ok(made)
-    }
-}
-
-impl Made {
-    fn note(
-        &mut self,
-        refused: Option<mongodb::error::Error>,
-        of: &Document,
-        kind: &str,
-        command: &str,
-    ) {
-        if let Some(error) = refused {
-            self.notices.push(format!(
-                "document: {kind} {:?} of {} is not as it was, the store refuses it ({error}): make \
-                 it as you want it with {command}",
-                text(of, kind),
-                text(of, "db")
-            ));
-        }
-    }
-}
-
-/// Gives an account or a role the roles that it held, one at a time: one may be gone.
-async fn grant(
-    client: &mongodb::Client,
-    of: &Document,
-    kind: &str,
-    command: &str,
-    made: &mut Made,
-) {
-    for role in of.get_array("roles").cloned().unwrap_or_default() {
-        let mut one = Document::new();
-        one.insert(command, text(of, kind));
-        one.insert("roles", [role]);
-        let done = run(client, of, one).await;
-        made.note(done.err(), of, kind, command);
-    }
-}
-
-fn notice(user: &Document) -> String {
-    let (name, db) = (text(user, "user"), text(user, "db"));
-    format!(
-        "document: account {name:?} of {db} lets nobody in until it has a password again: \
-         db.getSiblingDB({db:?}).updateUser({name:?}, {{pwd: passwordPrompt()}})"
-    )
 }
 
 fn text(of: &Document, key: &str) -> String {
@@ -335,67 +236,4 @@ fn restrictions(answer: &Document) -> usize {
         .get_document("userFragment")
         .and_then(|user| user.get_array("inheritedAuthenticationRestrictions"))
         .map_or(0, Vec::len)
-}
-
-async fn run(
-    client: &mongodb::Client,
-    of: &Document,
-    command: Document,
-) -> mongodb::error::Result<()> {
-    let database = client.database(&text(of, "db"));
-    database.run_command(command).await.map(drop)
-}
-
-fn create_role(role: &Document) -> Document {
-    let mut command = doc! {
-        "createRole": text(role, "role"),
-        "privileges": role.get_array("privileges").cloned().unwrap_or_default(),
-        "roles": [],
-    };
-    if let Ok(from) = role.get_array("authenticationRestrictions") {
-        command.insert("authenticationRestrictions", from.clone());
-    }
-    command
-}
-
-fn create_user(user: &Document, secret: &str) -> Document {
-    let mut command = doc! {
-        "createUser": text(user, "user"),
-        "roles": [],
-    };
-    for key in ["customData", "authenticationRestrictions"] {
-        if let Some(value) = user.get(key) {
-            command.insert(key, value.clone());
-        }
-    }
-    if text(user, "db") != EXTERNAL {
-        command.insert("pwd", secret);
-        let ways = user.get_document("credentials").map(|ways| {
-            let names = ways.keys().filter(|name| name.starts_with("SCRAM-"));
-            names.cloned().map(Bson::String).collect::<Vec<_>>()
-        });
-        if let Ok(ways) = ways
-            && !ways.is_empty()
-        {
-            command.insert("mechanisms", ways);
-        }
-    }
-    command
-}
-
-/// How many are there as they were, passwords left out.
-fn same(wanted: &[Document], found: &[Document], name: &str) -> usize {
-    let is_there = |one: &&Document| {
-        let key = (text(one, name), text(one, "db"));
-        let now = found
-            .iter()
-            .find(|now| (text(now, name), text(now, "db")) == key);
-        now.is_some_and(|now| {
-            pairs(now) == pairs(one)
-                && ["privileges", "customData", "authenticationRestrictions"]
-                    .iter()
-                    .all(|key| now.get(key) == one.get(key))
-        })
-    };
-    wanted.iter().filter(is_there).count()
 }
